@@ -1,0 +1,54 @@
+# `make help` is the map. Every target sets up what it needs in .venv; nothing is installed outside it, `system` apart.
+.DEFAULT_GOAL := help
+.PHONY: help sweep test test-cluster test-browser check lint types imports format system clean
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+NAME ?= quickstart
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[quickstart,export,dev]'
+	touch $@
+
+sweep: $(VENV)/.ready ## the quickstart: a real sweep on this machine, no Hub, no GPU (NAME=… for another name)
+	$(BIN)/stsweep run search_spaces/quickstart.yaml --name $(NAME)
+	$(BIN)/stsweep export $(NAME)
+	$(BIN)/stsweep eval --sweep $(NAME) --split test
+
+test: $(VENV)/.ready ## lint, types, imports, unit and whole-program tests
+	$(MAKE) --no-print-directory check
+	$(BIN)/python -m pytest tests/unit tests/program
+
+test-cluster: $(VENV)/.ready ## real Ray heads and jobs, processes killed
+	$(BIN)/python -m pytest tests/cluster
+
+test-browser: $(VENV)/.ready ## MLflow's comparison page in headless Chromium (make system installs it)
+	$(BIN)/python -m pytest tests/browser
+
+check: lint types imports ## ruff, mypy --strict, import-linter
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.ready
+	$(BIN)/mypy
+
+imports: $(VENV)/.ready
+	$(BIN)/lint-imports
+
+format: $(VENV)/.ready ## ruff's fixes and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+system: ## what the browser tier needs from Debian (root)
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium
+
+clean: ## the virtual environment and caches, never a sweep
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist build

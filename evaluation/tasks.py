@@ -1,0 +1,146 @@
+"""The STS tasks as declarations, and `load_pairs`. A new task is one more `Task` in `_DECLARED`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from evaluation.errors import InputError
+from evaluation.pairs import Pairs
+from evaluation.readers import Faults, InputAndGold, Row, Table
+
+_T = TypeVar("_T")
+
+DEMO_FOLDER = Path(__file__).parent / "demo"
+ARCHIVE_FOLDERS = ("", "downstream", "data/downstream", "senteval")
+"""Where the task folders lie below what people point at: the folder itself, SentEval's data folder, its checkout."""
+
+
+class Part(Protocol):
+    """A file, or a few that belong together, with scored pairs."""
+
+    def read(self, folder: Path, faults: Faults) -> list[Row]:
+        """The scored rows; what is wrong goes to `faults`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """One STS task: what it is called and where its pairs are."""
+
+    id: str
+    title: str
+    splits: Mapping[str, tuple[Part, ...]]
+    """Split → its parts. All parts are one list of pairs: the "all" setting of SimCSE."""
+    folder: str | None
+    """Its folder in the SentEval archive; None: the task ships with the project."""
+
+
+def _year(year: int, *subsets: str) -> Task:
+    folder = f"STS/STS{year}-en-test"
+    parts = tuple(InputAndGold(folder, name) for name in subsets)
+    return Task(f"sts{year}", f"SemEval 20{year} STS", {"test": parts}, folder)
+
+
+def _stsb(split: str) -> tuple[Part, ...]:
+    path = f"STS/STSBenchmark/sts-{split}.csv"
+    return (Table(path, gold=4, first=5, second=6, columns=7, more_columns=True, subset=0),)
+
+
+def _sick(file: str) -> tuple[Part, ...]:
+    path = f"SICK/SICK_{file}.txt"
+    return (Table(path, gold=3, first=1, second=2, columns=5, scale=(1.0, 5.0), header=True, subset="sick"),)
+
+
+def _demo(split: str) -> tuple[Part, ...]:
+    return (Table(f"{split}.tsv", gold=0, first=1, second=2, columns=3, subset="demo"),)
+
+
+_DECLARED = (
+    _year(12, "MSRpar", "MSRvid", "SMTeuroparl", "surprise.OnWN", "surprise.SMTnews"),
+    _year(13, "FNWN", "OnWN", "headlines"),  # without SMT, whose sentences were never free to publish
+    _year(14, "OnWN", "deft-forum", "deft-news", "headlines", "images", "tweet-news"),
+    _year(15, "answers-forums", "answers-students", "belief", "headlines", "images"),
+    _year(16, "answer-answer", "headlines", "plagiarism", "postediting", "question-question"),
+    Task("stsb", "STS benchmark", {split: _stsb(split) for split in ("train", "dev", "test")}, "STS/STSBenchmark"),
+    Task(
+        "sickr",
+        "SICK relatedness",
+        {"train": _sick("train"), "dev": _sick("trial"), "test": _sick("test_annotated")},
+        "SICK",
+    ),
+    Task("demo", "Demonstration pairs, no benchmark", {split: _demo(split) for split in ("dev", "test")}, None),
+)
+
+
+def _registry(tasks: Iterable[Task]) -> dict[str, Task]:
+    registry: dict[str, Task] = {}
+    for task in tasks:
+        if task.id in registry:
+            raise ValueError(f"two tasks are declared as {task.id!r}")
+        registry[task.id] = task
+    return registry
+
+
+TASKS: dict[str, Task] = _registry(_DECLARED)
+
+
+def load_pairs(task: str, split: str, data_dir: Path | None) -> Pairs:
+    """The scored pairs of one split, all subsets joined in the order of the declaration.
+
+    Args:
+        task: an id of `TASKS`.
+        split: one of the task's splits.
+        data_dir: a folder laid out as the SentEval archive (`STS/`, `SICK/`); the demo task needs none.
+
+    Raises:
+        InputError: an unknown name, no data folder, or files missing or damaged; all faults of a split at once.
+    """
+    declared = _known(task, TASKS, "task")
+    parts = _known(split, declared.splits, f"split of {task}")
+    folder = DEMO_FOLDER if declared.folder is None else _archive(task, declared.folder, data_dir)
+    faults = Faults()
+    rows = [row for part in parts for row in part.read(folder, faults)]
+    faults.raise_any(
+        f"{task} {split} cannot be read as it is:",
+        "Unpack the published files again; they are tab-separated, without quoting, one pair a line.",
+    )
+    try:
+        return Pairs(
+            task=task,
+            split=split,
+            first=tuple(row.first for row in rows),
+            second=tuple(row.second for row in rows),
+            gold=np.array([row.gold for row in rows], dtype=np.float64),
+            subset=tuple(row.subset for row in rows),
+        )
+    except InputError as error:
+        raise InputError(f"{error}; read from {folder / (declared.folder or '')}") from error
+
+
+def _known(name: str, known: Mapping[str, _T], kind: str) -> _T:
+    if name in known:
+        return known[name]
+    near = get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise InputError(f"unknown {kind}: {name!r}.{hint} Allowed: {', '.join(known)}")
+
+
+def _archive(task: str, folder: str, data_dir: Path | None) -> Path:
+    if data_dir is None:
+        raise InputError(
+            f"task {task!r} needs its data: give the folder that holds {folder.split('/')[0]}/ (the SentEval archive) "
+            "by --data-dir FOLDER or in STSWEEP_DATA; the task 'demo' needs none"
+        )
+    for below in ARCHIVE_FOLDERS:
+        if (data_dir / below / folder).is_dir():
+            return data_dir / below
+    raise InputError(
+        f"task {task!r}: there is no folder {data_dir / folder}; --data-dir or STSWEEP_DATA must name the folder that "
+        f"holds {folder} as in the SentEval archive"
+    )

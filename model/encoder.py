@@ -1,0 +1,190 @@
+"""`Encoder`: a transformer, its tokenizer and a pooling; from sentences to vectors.
+
+Shapes: B sentences, T tokens, D hidden width, W = D or 4 D width of the sentence vector.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from model.config import EncoderConfig
+from model.errors import InputError, UnreachableError
+from model.pooling import check_depth, pool, pooled_width
+from model.source import declared, hub_advice, locate
+
+_DROPOUT_NAMES = ("dropout", "attention_dropout", "hidden_dropout_prob", "attention_probs_dropout_prob")
+"""DistilBERT's and BERT's names for hidden and attention dropout."""
+
+
+class Encoder(nn.Module):
+    """Sentences → vectors.
+
+    Attributes:
+        transformer: the transformers model.
+        tokenizer: its fast tokenizer.
+        pooling: a name of `model.pooling.POOLINGS`.
+        width: W, numbers a sentence vector.
+    """
+
+    def __init__(self, transformer: Any, tokenizer: Any, pooling: str, max_length: int) -> None:
+        super().__init__()
+        check_depth(pooling, transformer.config.num_hidden_layers)
+        self.transformer = transformer
+        self.tokenizer = tokenizer
+        self.pooling = pooling
+        self.max_length = max_length
+        self.width = pooled_width(pooling, transformer.config.hidden_size)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Token ids and mask, both [B, T] → embeddings [B, W], fp32."""
+        output = self.transformer(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
+        return pool(self.pooling, output.hidden_states, attention_mask)
+
+    def encode(
+        self, sentences: Sequence[str], *, batch_tokens: int = 8192, precision: Literal["fp32", "bf16"] = "fp32"
+    ) -> NDArray[np.float32]:
+        """Embeddings [n, W] of sentences, in their order; nothing is cut below the encoder's own position limit.
+
+        Weights, mode and random state are left as they were.
+
+        Args:
+            sentences: n texts; n may be 0.
+            batch_tokens: tokens a batch, padding included. Sentences are sorted by length, so little is padded.
+            precision: `bf16` runs under autocast; the vectors are fp32 all the same.
+        """
+        embeddings = np.zeros((len(sentences), self.width), dtype=np.float32)
+        if len(sentences) == 0:
+            return embeddings
+        ids: list[list[int]] = self.tokenizer(
+            list(sentences), truncation=True, max_length=self._position_limit(), return_attention_mask=False
+        )["input_ids"]
+        device = next(self.parameters()).device
+        with _evaluating(self), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            for rows in _batches([len(tokens) for tokens in ids], batch_tokens):
+                batch = self.tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt").to(device)
+                embeddings[rows] = self(batch["input_ids"], batch["attention_mask"]).float().cpu().numpy()
+        return embeddings
+
+    def _position_limit(self) -> int:
+        return int(min(self.tokenizer.model_max_length, self.transformer.config.max_position_embeddings))
+
+
+def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Rows by falling length, so many at once that rows × longest row stay within `batch_tokens`, at least one."""
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    while order:
+        count = max(1, batch_tokens // max(1, lengths[order[0]]))
+        yield order[:count]
+        order = order[count:]
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        module.train(was_training)
+
+
+def load_encoder(config: EncoderConfig) -> Encoder:
+    """An encoder in evaluation mode, on the CPU, fp32.
+
+    Args:
+        config: where from, which layers, which pooling, dropout in training.
+
+    Raises:
+        InputError: no encoder of a kind that can be loaded, `keep_layers` out of range, too few layers for the pooling.
+        UnreachableError: it is not on this machine and the Hub, or the package, cannot be reached.
+    """
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    place = str(locate(config.name))
+    try:
+        settings = AutoConfig.from_pretrained(place)
+        tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True)
+        if config.dropout is not None:
+            for name in _DROPOUT_NAMES:
+                if hasattr(settings, name):
+                    setattr(settings, name, config.dropout)
+        if config.weights == "random":
+            transformer = AutoModel.from_config(settings, dtype=torch.float32)
+        else:
+            transformer = AutoModel.from_pretrained(
+                place, config=settings, dtype=torch.float32, use_safetensors=True
+            )
+    except OSError as error:
+        if place == config.name and not Path(place).exists():
+            raise UnreachableError(hub_advice(config.name)) from error
+        raise InputError(f"{config.name} cannot be loaded as an encoder: {error}") from error
+    except ValueError as error:
+        raise InputError(f"{config.name} cannot be loaded as an encoder: {error}") from error
+    _drop_pooler(transformer)
+    if config.keep_layers is not None:
+        _keep_layers(transformer, config.keep_layers, config.name)
+    return Encoder(transformer, tokenizer, config.pooling, config.max_length).eval()
+
+
+def _drop_pooler(transformer: Any) -> None:
+    """BERT's head on CLS is never used here: its weights would be trained by nobody and exported for nothing."""
+    if getattr(transformer, "pooler", None) is not None:
+        transformer.pooler = None
+
+
+def _keep_layers(transformer: Any, keep: Sequence[int], name: str) -> None:
+    """Keep some transformer layers, as DistilBERT was initialised from BERT (arXiv 1910.01108, section 3)."""
+    count = transformer.config.num_hidden_layers
+    wrong = [layer for layer in keep if not -count <= layer < count]
+    if wrong:
+        raise InputError(
+            f"encoder.keep_layers names {', '.join(map(str, wrong))}; {name} has layers 0 to {count - 1} "
+            f"(or −{count} to −1, from the end)"
+        )
+    lists = [
+        (parent, child_name, child)
+        for parent in transformer.modules()
+        for child_name, child in parent.named_children()
+        if isinstance(child, nn.ModuleList) and len(child) == count
+    ]
+    if len(lists) != 1:
+        raise InputError(
+            f"{name} ({type(transformer).__name__}) has {len(lists)} lists of {count} layers, not one; "
+            "encoder.keep_layers cannot tell which to cut"
+        )
+    parent, child_name, layers = lists[0]
+    setattr(parent, child_name, nn.ModuleList([layers[layer] for layer in keep]))
+    transformer.config.num_hidden_layers = len(keep)
+
+
+def save_encoder(encoder: Encoder, folder: Path) -> None:
+    """Write a transformers folder (safetensors, tokenizer) and `stsweep_encoder.json`; `load_encoder` reads it back.
+
+    Raises:
+        InputError: the folder exists and is not empty; nothing is overwritten.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder} exists already and is not empty; nothing was changed")
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder.transformer.save_pretrained(folder)
+    encoder.tokenizer.save_pretrained(folder)
+    about = {"pooling": encoder.pooling, "max_length": encoder.max_length}
+    (folder / "stsweep_encoder.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+def saved_config(folder: Path) -> EncoderConfig:
+    """How to load a folder that `save_encoder` wrote, with the pooling and length it was trained with."""
+    return EncoderConfig(name=str(folder), **declared(folder))

@@ -1,0 +1,165 @@
+"""What a spec asks of the world, before anything starts: files, models, memory of the machine; and what it will cost.
+
+Loads no torch.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from evaluation.errors import InputError as EvaluationInputError
+from evaluation.tasks import load_pairs
+from model.corpus import find_corpus_faults, read_corpus
+from model.source import find_fault
+from sweep.errors import Problem, Refused, Unreachable
+from sweep.misfits import misfits, shapes_of, values_of
+from sweep.resources import Machine, slots
+from sweep.space import trial_count
+from sweep.spec import SweepSpec, rungs
+
+
+@dataclass(frozen=True)
+class RungPlan:
+    """One rung: where it is, in sentences, and how many trials ASHA is expected to bring there."""
+
+    sentences: int
+    trials: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep will do.
+
+    Attributes:
+        rungs: Ascending; the last is the budget.
+        trials: How many trials.
+        expected_sentences: Sentences trained on in all if one trial in `reduction_factor` passes each rung. ASHA waits
+            for no other trial of a rung, so the early ones pass more easily and the truth lies above.
+        most_sentences: The same if nothing is stopped.
+        corpus_sentences: Distinct sentences of the corpus.
+        pairs: Scored pairs of the objective.
+        layers: Encoder → transformer layers it has; None where its `config.json` is not on this disk.
+        at_once: Trials at once on this machine; None for a cluster.
+        notes: What a person should know and is no mistake.
+    """
+
+    rungs: tuple[RungPlan, ...]
+    trials: int
+    expected_sentences: int
+    most_sentences: int
+    corpus_sentences: int
+    pairs: int
+    layers: Mapping[str, int | None]
+    at_once: int | None
+    notes: tuple[str, ...]
+
+
+def check(spec: SweepSpec, *, address: str | None = None) -> Plan:
+    """Plan the sweep, or say all that keeps it from running.
+
+    Args:
+        spec: A spec from `load_spec`.
+        address: A Ray cluster, whose CPUs and GPUs are not known here and not checked.
+
+    Raises:
+        Unreachable: only models are missing.
+        Refused: anything else.
+    """
+    problems, notes = [*_constant(spec), *_precision(spec)], list[str]()
+    corpus = _corpus(spec, problems)
+    pairs = _pairs(spec, problems)
+    missing = list(_missing_models(spec))
+    shapes = shapes_of(spec)
+    problems += misfits(spec, shapes, notes)
+    at_once = None if address else _at_once(spec, problems)
+    if problems or missing:
+        kind = Refused if problems else Unreachable
+        raise kind(
+            [*problems, *missing], next="correct it (in the file or by --set KEY=VALUE), then: stsweep check SPEC"
+        )
+    trials, reached = trial_count(spec), _expected(spec)
+    return Plan(
+        rungs=reached,
+        trials=trials,
+        expected_sentences=_sentences(reached),
+        most_sentences=trials * spec.train.budget.sentences,
+        corpus_sentences=corpus,
+        pairs=pairs,
+        layers={name: shapes[name].layers for name in values_of(spec, "encoder.name")},
+        at_once=at_once,
+        notes=tuple(notes),
+    )
+
+
+def _expected(spec: SweepSpec) -> tuple[RungPlan, ...]:
+    trials, factor = trial_count(spec), spec.scheduler.reduction_factor
+    return tuple(RungPlan(rung, trials / factor**place) for place, rung in enumerate(rungs(spec)))
+
+
+def _sentences(reached: tuple[RungPlan, ...]) -> int:
+    before = (0, *(rung.sentences for rung in reached[:-1]))
+    return round(sum((rung.sentences - start) * rung.trials for start, rung in zip(before, reached, strict=True)))
+
+
+def _constant(spec: SweepSpec) -> Iterator[Problem]:
+    if not spec.searched and spec.sampler.name != "grid" and trial_count(spec) > 1:
+        message = f"nothing is searched, so all {spec.trials} trials would be the same; add a knob, or set trials to 1"
+        yield Problem(message, key="search")
+
+
+def _precision(spec: SweepSpec) -> Iterator[Problem]:
+    if "fp16" in values_of(spec, "precision") and spec.resources.gpus == 0:
+        yield Problem(
+            "fp16 needs a GPU and a trial asks none; give auto, fp32 or bf16, or resources.gpus", key="precision"
+        )
+
+
+def _corpus(spec: SweepSpec, problems: list[Problem]) -> int:
+    paths = spec.train.data.corpus
+    if faults := find_corpus_faults(paths):
+        problems += [Problem(fault, key="data.corpus") for fault in faults]
+        return 0
+    count = len(read_corpus(paths))
+    largest = max(values_of(spec, "optim.batch_size"))
+    if largest > count:
+        message = f"a batch of {largest} is more than the corpus, {count} distinct sentences; give at most {count}"
+        problems.append(Problem(message, key="optim.batch_size"))
+    return count
+
+
+def _pairs(spec: SweepSpec, problems: list[Problem]) -> int:
+    try:
+        return len(load_pairs(spec.objective.task, spec.objective.split, spec.data_folder).gold)
+    except EvaluationInputError as error:
+        problems.append(Problem(str(error), key="objective"))
+        return 0
+
+
+def _missing_models(spec: SweepSpec) -> Iterator[Problem]:
+    for knob in ("encoder.name", "teacher.name"):
+        for name in values_of(spec, knob):
+            if name is not None and (fault := find_fault(name)):
+                yield Problem(fault, key=knob)
+
+
+def _at_once(spec: SweepSpec, problems: list[Problem]) -> int | None:
+    machine = Machine(cpus=os.cpu_count() or 1, gpus=_count_gpus() if spec.resources.gpus else 0)
+    try:
+        return slots(spec.resources, machine)
+    except Refused as refused:
+        problems += refused.problems
+        return None
+
+
+def _count_gpus() -> int:
+    """GPUs of this machine that the process may see; 0 without a driver that answers within 5 s."""
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=5, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return 0
+    there = sum(line.startswith("GPU ") for line in listed.splitlines())
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return there if visible is None else min(there, len([name for name in visible.split(",") if name.strip()]))

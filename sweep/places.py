@@ -1,0 +1,72 @@
+"""Files and folders of a spec made absolute, so that a resolved spec means the same from any folder."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from sweep.fields import Findings
+from sweep.yaml_file import KeyPath
+
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_DEMO = "demo"
+
+
+def resolve_places(tree: dict[str, Any], findings: Findings) -> dict[str, Any]:
+    """A copy of a spec's plain data with absolute paths.
+
+    In `data.corpus`, `$VAR` is the variable's value, which may be a comma-joined list; `demo` stays. An encoder's or
+    a teacher's name is a path when it starts like one or such a folder exists; a Hub id stays.
+    """
+    tree = copy.deepcopy(tree)
+    train, data = tree.get("train"), None
+    if isinstance(train, dict):
+        for section in ("encoder", "teacher"):
+            if isinstance(train.get(section), dict) and "name" in train[section]:
+                train[section]["name"] = _folder(train[section]["name"])
+        data = train.get("data")
+    if isinstance(data, dict) and isinstance(data.get("corpus"), str | list):
+        data["corpus"] = _corpus(data["corpus"], findings)
+    searches = tree.get("search")
+    for search in searches if isinstance(searches, list) else [searches]:
+        for knob in ("encoder.name", "teacher.name"):
+            given = search.get(knob) if isinstance(search, dict) else None
+            if isinstance(given, dict) and isinstance(given.get("choices"), list):
+                given["choices"] = [_folder(name) for name in given["choices"]]
+    if isinstance(tree.get("data_dir"), str):
+        tree["data_dir"] = _absolute(tree["data_dir"])
+    return tree
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
+
+
+def _folder(name: Any) -> Any:
+    if not isinstance(name, str) or name.startswith("package:"):
+        return name
+    return _absolute(name) if name.startswith(("/", "./", "../", "~")) or Path(name).is_dir() else name
+
+
+def _corpus(given: str | list[Any], findings: Findings) -> list[Any]:
+    """The corpus files of one text or a list; items that are no text stay, for the type check to refuse."""
+    found: list[Any] = []
+    for place, entry in enumerate(given.split(",") if isinstance(given, str) else given):
+        if not isinstance(entry, str):
+            found.append(entry)
+            continue
+        path: KeyPath = ("train", "data", "corpus") if isinstance(given, str) else ("train", "data", "corpus", place)
+        unset = [a or b for a, b in _VARIABLE.findall(entry) if not os.environ.get(a or b)]
+        if unset:
+            message = f"{entry}: the variable {', '.join(unset)} is not set; export it, or give --set data.corpus=FILE"
+            findings.add(path, message)
+        elif "," in entry:
+            findings.add(path, f"{entry!r}: a comma separates files and cannot be in a name; rename the file")
+        else:
+            value = _VARIABLE.sub(lambda match: os.environ[match[1] or match[2]], entry)
+            names = [name.strip() for name in value.split(",") if name.strip()]
+            found += [name if name == _DEMO else _absolute(name) for name in names]
+    return found

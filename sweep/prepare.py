@@ -1,0 +1,60 @@
+"""What the trials of a sweep share, made once before the first of them: tokens, teacher embeddings, baselines.
+
+Runs in a Ray worker with all processors, so that the driver needs no torch and no trial waits for another's cache.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from evaluation.protocol import Encoder
+    from evaluation.score import Score
+    from model.config import TrainConfig
+    from sweep.trial import Job
+
+
+def prepare(config: TrainConfig, job: Job, threads: int) -> dict[str, float | None]:
+    """Fill the caches, and score on the objective's split what no trial trains.
+
+    Args:
+        config: the sweep's fixed configuration; what is searched has its default.
+        job: task, split, metric.
+        threads: processors of this machine.
+
+    Returns:
+        Scores ×100 by name: `untrained` (the encoder before training), `teacher` (if there is one), `lexical` (the
+        floor that every report shows). None where there is no score, for example of an encoder with random weights.
+
+    Raises:
+        model.InputError, model.UnreachableError, evaluation.InputError: as the parts say.
+    """
+    import torch
+
+    from evaluation.lexical import LexicalEncoder
+    from evaluation.score import score
+    from evaluation.tasks import load_pairs
+    from model.config import EncoderConfig
+    from model.corpus import read_corpus
+    from model.device import choose_device
+    from model.encoder import load_encoder
+    from model.teacher import teacher_embeddings
+    from model.tokens import tokenised_corpus
+
+    torch.set_num_threads(threads)
+    pairs = load_pairs(job.task, job.split, job.data_dir)
+
+    def dev_score(encoder: Encoder) -> float | None:
+        result: Score = score(encoder, [pairs])[0]
+        value: float | None = getattr(result, job.metric)
+        return value
+
+    untrained = load_encoder(config.encoder).to(choose_device(None))
+    tokenised_corpus(config.data.corpus, untrained.tokenizer, config.encoder.max_length)
+    scores = {"untrained": dev_score(untrained)}
+    if config.teacher.name is not None:
+        teacher_embeddings(config, threads=threads)
+        teacher = load_encoder(EncoderConfig(name=config.teacher.name, pooling=config.teacher.pooling))
+        scores["teacher"] = dev_score(teacher.to(choose_device(None)))
+    scores["lexical"] = dev_score(LexicalEncoder.fit(read_corpus(config.data.corpus)))
+    return scores

@@ -1,0 +1,100 @@
+"""Rules over several settings of a spec. Each is left out when a setting that it reads is at fault already."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from evaluation.tasks import TASKS
+from sweep.errors import nearest
+from sweep.fields import Findings, show
+from sweep.search import Range, each_value, points
+
+if TYPE_CHECKING:
+    from sweep.spec import SweepSpec
+
+_BUDGET = ("train", "budget", "sentences")
+_BATCH = "optim.batch_size"
+
+
+def apply_rules(spec: SweepSpec, findings: Findings) -> None:
+    """Add what is wrong with `spec` to `findings`; `search` has been checked on its own."""
+    _objective(spec, findings)
+    _rungs(spec, findings)
+    _trials(spec, findings)
+    _gpus(spec, findings)
+    _batch(spec, findings)
+
+
+def _objective(spec: SweepSpec, findings: Findings) -> None:
+    task, split = spec.objective.task, spec.objective.split
+    if not findings.intact(("objective", "task")):
+        return
+    if task not in TASKS:
+        findings.add(
+            ("objective", "task"), f"{show(task)} is no task; give one of {', '.join(TASKS)}{nearest(task, TASKS)}"
+        )
+        return
+    choosable = [name for name in TASKS[task].splits if name != "test"]
+    if not findings.intact(("objective", "split")) or split in choosable:
+        return
+    if not choosable:
+        message = (
+            f"{task} has only a test split, which is opened once, after the choice; choose on stsb dev or sickr dev"
+        )
+        findings.add(("objective", "task"), message)
+    elif split == "test":
+        why = "a test split is opened once, after the choice (stsweep test)"
+        findings.add(("objective", "split"), f"{why}; choose on {' or '.join(choosable)}")
+    else:
+        message = f"{show(split)} is no split of {task}; give {' or '.join(choosable)}{nearest(split, choosable)}"
+        findings.add(("objective", "split"), message)
+
+
+def _rungs(spec: SweepSpec, findings: Findings) -> None:
+    grace, budget = spec.scheduler.grace, spec.train.budget.sentences
+    path = ("scheduler", "grace")
+    if spec.scheduler.name != "asha" or not findings.intact(path, _BUDGET):
+        return
+    if grace is None:
+        findings.add(
+            path, f"missing; give the sentences before the first rung, 1 to {budget - 1} (below budget.sentences)"
+        )
+    elif grace >= budget:
+        findings.add(path, f"{grace} is not below budget.sentences, {budget}; give 1 to {budget - 1}")
+
+
+def _trials(spec: SweepSpec, findings: Findings) -> None:
+    if not findings.intact(("trials",), ("sampler", "name")):
+        return
+    if spec.sampler.name != "grid":
+        if spec.trials is None:
+            findings.add(("trials",), "missing; give the number of trials, a whole number from 1")
+    elif spec.trials is not None and findings.intact(("search",), ("train",)):
+        count = len(points(spec.grids, spec.train))
+        if spec.trials != count:
+            findings.add(
+                ("trials",), f"{spec.trials} is not the number of points of this grid, {count}; leave trials out"
+            )
+
+
+def _gpus(spec: SweepSpec, findings: Findings) -> None:
+    gpus = spec.resources.gpus
+    if gpus > 1 and gpus != int(gpus):
+        findings.add(("resources", "gpus"), f"{gpus:g} is not allowed; give a whole number, or a fraction below 1")
+
+
+def _batch(spec: SweepSpec, findings: Findings) -> None:
+    budget, usual = spec.train.budget.sentences, spec.train.optim.batch_size
+    if not findings.intact(_BUDGET, ("train", "optim", "batch_size"), ("search",)):
+        return
+    largest = max(each_value(spec.grids, _BATCH, usual))
+    if largest <= budget:
+        return
+    path: tuple[str | int, ...] = ("train", "optim", "batch_size")
+    for place, grid in enumerate(spec.grids):
+        if _BATCH in grid:
+            key = "high" if isinstance(grid[_BATCH], Range) else "choices"
+            path = ("search", *((place,) if isinstance(spec.search, tuple) else ()), _BATCH, key)
+    findings.add(
+        path, f"a batch of {largest} is more than the whole budget, budget.sentences = {budget}; give at most that"
+    )

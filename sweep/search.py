@@ -1,0 +1,217 @@
+"""The `search:` section: a distribution for each searched knob, or, for a grid, a list of such mappings."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+
+from model.config import Section, TrainConfig
+from sweep.errors import nearest
+from sweep.fields import Findings, settle, show, unknown
+from sweep.knobs import KNOBS, SEARCHABLE, is_number, is_whole, value_of, why_fixed
+from sweep.yaml_file import KeyPath
+
+
+class Range(Section):
+    """Every number between two bounds, both included; whole numbers when the knob takes only those."""
+
+    low: int | float
+    """Lower bound, a value that the knob allows."""
+    high: int | float
+    """Upper bound, above `low`."""
+    log: bool = False
+    """Draw the logarithm evenly. Needs bounds above 0."""
+    step: Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0)] | None = None
+    """Only `low`, `low + step`, … up to `high`, which must be one of them. Not together with `log`. None: no grid."""
+
+
+class Choices(Section):
+    """A few values, no order between them."""
+
+    choices: tuple[int | float | str | None, ...] = Field(
+        min_length=1, json_schema_extra={"items": {"type": ["number", "string", "null", "array"]}}
+    )
+    """Distinct values that the knob allows; a list (`[0, 5]`) is kept as comma-joined text (`"0,5"`)."""
+
+
+Distribution = Range | Choices
+Grid = dict[str, Distribution]
+
+
+def parse_search(raw: Any, findings: Findings, *, grid: bool | None) -> tuple[Grid, ...]:
+    """The distributions of the section, each checked on its own; one mapping, or several for a grid.
+
+    Args:
+        raw: The section as plain data.
+        findings: Told every mistake.
+        grid: Whether `sampler.name` is `grid`, which takes choices only, and several mappings. None: not known.
+    """
+    if not isinstance(raw, list):
+        return (_one_grid(raw, findings, ("search",), grid=grid),)
+    if grid is False:
+        findings.add(("search",), "a list needs `sampler: {name: grid}`; give one mapping knob → distribution")
+    elif not raw:
+        findings.add(("search",), "an empty list; give at least one mapping knob → {choices: […]}")
+    return tuple(_one_grid(item, findings, ("search", place), grid=grid) for place, item in enumerate(raw))
+
+
+def _one_grid(raw: Any, findings: Findings, at: KeyPath, *, grid: bool | None) -> Grid:
+    if not isinstance(raw, Mapping):
+        findings.add(at, f"{show(raw)} is not allowed; give a mapping knob → {{low: …, high: …}} or {{choices: […]}}")
+        return {}
+    found: Grid = {}
+    for knob, given in raw.items():
+        path = (*at, knob)
+        if knob not in KNOBS:
+            findings.add(path, f"no such knob{nearest(knob, SEARCHABLE) or '; knobs: ' + ', '.join(SEARCHABLE)}")
+        elif reason := why_fixed(knob):
+            findings.add(path, f"may not be searched: {reason}")
+        elif not isinstance(given, dict):
+            give = f"{{choices: {given}}}" if isinstance(given, list) else "{low: …, high: …} or {choices: […]}"
+            findings.add(path, f"{show(given)} is not a distribution; give {give}, or set a fixed value under `train:`")
+        elif (distribution := _distribution(knob, given, findings, path, grid=grid)) is not None:
+            found[knob] = distribution
+    return found
+
+
+def _distribution(
+    knob: str, given: dict[str, Any], findings: Findings, path: KeyPath, *, grid: bool | None
+) -> Distribution | None:
+    if "choices" in given:
+        return _choices(knob, given, findings, path)
+    if not is_number(knob):
+        findings.add(path, f"{knob} is not a number; give {{choices: […]}}")
+        return None
+    if grid:
+        findings.add(path, "a grid needs {choices: […]}; a range has no end of points")
+        return None
+    return _range(knob, given, findings, path)
+
+
+def _choices(knob: str, given: dict[str, Any], findings: Findings, path: KeyPath) -> Choices | None:
+    for key in given.keys() - {"choices"}:
+        findings.add((*path, key), unknown(key, ["choices"]) + "; a range has no choices")
+    listed = given["choices"]
+    if not isinstance(listed, list) or not listed:
+        findings.add((*path, "choices"), f"{show(listed)} is not allowed; give a list of at least one value")
+        return None
+    values: list[Any] = []
+    for place, item in enumerate(listed):
+        here = (*path, "choices", place)
+        try:
+            value = value_of(knob, item)
+        except ValueError as error:
+            findings.add(here, str(error))
+            continue
+        if value in values:
+            findings.add(here, f"{show(item)} is listed twice; each choice once")
+        values.append(value)
+    return Choices(choices=tuple(values)) if findings.intact(path) else None
+
+
+def _range(knob: str, given: dict[str, Any], findings: Findings, path: KeyPath) -> Range | None:
+    span = settle(Range, given, findings, path)
+    if span is None or not findings.intact(path):
+        return None
+    bounds = {"low": span.low, "high": span.high}
+    for bound, value in bounds.items():
+        try:
+            bounds[bound] = value_of(knob, value)
+        except ValueError as error:
+            findings.add((*path, bound), f"{error} (what {knob} allows)")
+    if not findings.intact(path):
+        return None
+    low, high = bounds["low"], bounds["high"]
+    if low >= high:
+        how = "equal: nothing to search; set the value under `train:`" if low == high else "reversed; exchange them"
+        findings.add((*path, "high"), f"low {low} and high {high} are {how}")
+    if span.log and low <= 0:
+        findings.add((*path, "log"), f"the logarithm of low = {low} does not exist; give low above 0, or leave log out")
+    if span.log and span.step is not None:
+        findings.add((*path, "step"), "step and log exclude each other; leave one out")
+    elif span.step is not None and low < high:
+        _check_step(knob, low, high, span.step, findings, (*path, "step"))
+    if not findings.intact(path):
+        return None
+    step = int(span.step) if span.step is not None and is_whole(knob) else span.step
+    return Range(low=low, high=high, log=span.log, step=step)
+
+
+def _check_step(knob: str, low: float, high: float, step: float, findings: Findings, path: KeyPath) -> None:
+    if is_whole(knob) and step != int(step):
+        findings.add(path, f"{step} is not allowed; {knob} takes whole numbers, so give a whole step")
+        return
+    # Decimals of the written digits: in binary, 0.3 is no multiple of 0.1. Optuna would lower `high` with a warning.
+    width, stride = Decimal(str(high)) - Decimal(str(low)), Decimal(str(step))
+    if width % stride:
+        fitting = Decimal(str(low)) + width // stride * stride
+        lower = f"lower high to {fitting} or " if fitting > Decimal(str(low)) else ""
+        message = f"steps of {step} from {low} do not meet high = {high}; {lower}raise high to {fitting + stride}"
+        findings.add(path, message)
+
+
+def points(grids: Sequence[Grid], train: TrainConfig) -> list[dict[str, Any]]:
+    """Every point of the grids, each a value for all searched knobs: one that a grid leaves alone is as in `train`.
+
+    Grids of one factor each share their centre; it is one point, at the place where it came first.
+    """
+    names = list(dict.fromkeys(itertools.chain.from_iterable(grids)))
+    flat = train.flatten()
+    centre = {name: flat[name] for name in names}
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for grid in grids:
+        listed = [given.choices if isinstance(given, Choices) else (given.low, given.high) for given in grid.values()]
+        for values in itertools.product(*listed):
+            point = centre | dict(zip(grid, values, strict=True))
+            found.setdefault(tuple(point.values()), point)
+    return list(found.values())
+
+
+def check_together(grids: Sequence[Grid], train: TrainConfig, findings: Findings, *, grid: bool) -> None:
+    """Rules over several knobs: every point of a grid must keep them, every value of a space somewhere in the space."""
+    several = len(grids) > 1
+    for place, searched in enumerate(grids):
+        at: KeyPath = ("search", place) if several else ("search",)
+        if grid:
+            for point in points([searched], train):
+                _tell(train, [point], findings, at, " at " + ", ".join(f"{key} = {show(point[key])}" for key in point))
+            continue
+        for knob, given in searched.items():
+            for where, value in _ends(given):
+                corners = [
+                    {name: _ends(other)[end][1] for name, other in searched.items()} | {knob: value} for end in (0, -1)
+                ]
+                _tell(train, [{knob: value}, *corners], findings, (*at, knob, *where), f" at {show(value)}")
+
+
+def _ends(given: Distribution) -> list[tuple[KeyPath, Any]]:
+    if isinstance(given, Range):
+        return [(("low",), given.low), (("high",), given.high)]
+    return [(("choices", place), value) for place, value in enumerate(given.choices)]
+
+
+def _tell(train: TrainConfig, tries: Sequence[Mapping[str, Any]], findings: Findings, at: KeyPath, where: str) -> None:
+    """Note why none of `tries` is a configuration, unless one of them is."""
+    said = ""
+    for knobs in tries:
+        try:
+            train.replace(knobs)
+        except ValidationError as error:
+            first = error.errors()[0]
+            said = said or str(first.get("ctx", {}).get("error", first["msg"]))
+        else:
+            return
+    if findings.intact(at):
+        findings.add(at, said + where)
+
+
+def each_value(grids: Sequence[Grid], knob: str, default: Any) -> Iterator[Any]:
+    """The values that a knob takes in the sweep: its choices or its two bounds; `default` where no search varies it."""
+    found: dict[Any, None] = {}
+    for grid in grids or ({},):
+        found |= dict.fromkeys((value for _, value in _ends(grid[knob])) if knob in grid else (default,))
+    return iter(found)

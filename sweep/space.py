@@ -1,0 +1,65 @@
+"""A spec's search as Optuna distributions, as the points of a grid, and each trial's configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from model.config import TrainConfig
+from sweep.knobs import is_whole
+from sweep.search import Choices, Distribution, points
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+    from sweep.spec import SweepSpec
+
+
+def distributions(spec: SweepSpec) -> dict[str, BaseDistribution]:
+    """Knob → Optuna distribution, under the same names and in the order of the file.
+
+    Under `grid` a knob's categories are the values that it has at the points, its value in `train` among them where a
+    mapping leaves it alone.
+    """
+    from optuna.distributions import CategoricalDistribution
+
+    if spec.sampler.name == "grid":
+        found = grid_points(spec)
+        return {
+            knob: CategoricalDistribution(tuple(dict.fromkeys(point[knob] for point in found)))
+            for knob in spec.searched
+        }
+    return {knob: _distribution(knob, given) for knob, given in spec.grids[0].items()}
+
+
+def _distribution(knob: str, given: Distribution) -> BaseDistribution:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(given, Choices):
+        return CategoricalDistribution(given.choices)
+    if is_whole(knob):
+        step = 1 if given.step is None else int(given.step)
+        return IntDistribution(int(given.low), int(given.high), log=given.log, step=step)
+    return FloatDistribution(given.low, given.high, log=given.log, step=given.step)
+
+
+def grid_points(spec: SweepSpec) -> list[dict[str, Any]]:
+    """Every point of a grid in the order of the file, each with a value for every searched knob, none twice."""
+    return points(spec.grids, spec.train)
+
+
+def trial_config(spec: SweepSpec, point: Mapping[str, Any]) -> TrainConfig:
+    """The configuration of one trial: `train` with the point's values. The seed stays that of `train`.
+
+    Raises:
+        pydantic.ValidationError: the point breaks a rule over several knobs that no single value breaks.
+    """
+    return spec.train.replace(point)
+
+
+def trial_count(spec: SweepSpec) -> int:
+    """How many trials the sweep has."""
+    if spec.sampler.name == "grid":
+        return len(grid_points(spec))
+    assert spec.trials is not None, "load_spec refuses a spec without trials unless it is a grid"
+    return spec.trials

@@ -1,0 +1,128 @@
+"""What a person sees while a sweep runs: a live table on a terminal, plain lines elsewhere. Both follow the record."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+from sweep.record import Record, Trial, best_trial
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+class View(Protocol):
+    """Something that shows the trials, and is told of them again and again."""
+
+    def show(self, trials: list[Trial]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Follower(threading.Thread):
+    """Shows the record every second until `finish`, which shows the end state."""
+
+    def __init__(self, record: Record, view: View, interval_s: float = 1.0) -> None:
+        super().__init__(name="table", daemon=True)
+        self._record, self._view, self._interval_s = record, view, interval_s
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        while not self._ended.wait(self._interval_s):
+            self._view.show(self._record.trials())
+
+    def finish(self) -> None:
+        """Show the record a last time and stop."""
+        self._ended.set()
+        self.join()
+        self._view.show(self._record.trials())
+        self._view.close()
+
+
+def make_view(rungs: int, knobs: tuple[str, ...], stream: TextIO = sys.stderr) -> View:
+    """A live table when `stream` is a terminal, else plain lines."""
+    return LiveTable(rungs, knobs, stream) if stream.isatty() else PlainLines(rungs, stream)
+
+
+class PlainLines:
+    """One line a row and one line a trial's end, for log files and `ray job` output."""
+
+    def __init__(self, rungs: int, stream: TextIO) -> None:
+        self._rungs, self._stream = rungs, stream
+        self._rows_shown: dict[int, int] = {}
+        self._ended: set[int] = set()
+
+    def show(self, trials: list[Trial]) -> None:
+        for trial in trials:
+            shown = self._rows_shown.get(trial.number, 0)
+            for row in trial.rows[shown:]:
+                self._print(
+                    f"trial {trial.number:04d}  rung {row.rung_index + 1}/{self._rungs}  {row.sentences:>9,} sentences  "
+                    f"score {row.score:6.2f}  busy {row.busy_seconds:.1f} s"
+                )
+            self._rows_shown[trial.number] = len(trial.rows)
+            if trial.state not in ("running", "interrupted") and trial.number not in self._ended:
+                self._ended.add(trial.number)
+                self._print(f"trial {trial.number:04d}  {trial.state}")
+
+    def _print(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+class LiveTable:
+    """The trials by score, redrawn in place."""
+
+    def __init__(self, rungs: int, knobs: tuple[str, ...], stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._rungs, self._knobs = rungs, knobs
+        self._live = Live(console=Console(file=stream), auto_refresh=False, vertical_overflow="crop")
+        self._live.start()
+
+    def show(self, trials: list[Trial]) -> None:
+        self._live.update(trial_table(trials, self._rungs, self._knobs), refresh=True)
+
+    def close(self) -> None:
+        self._live.stop()
+
+
+def by_score(trials: list[Trial]) -> list[Trial]:
+    """Completed trials first, best first; then the others by rung and score."""
+
+    def rank(trial: Trial) -> tuple[bool, int, float]:
+        return (trial.state == "completed", len(trial.rows), trial.score if trial.score is not None else float("-inf"))
+
+    return sorted(trials, key=rank, reverse=True)
+
+
+def trial_table(trials: list[Trial], rungs: int, knobs: tuple[str, ...]) -> Table:
+    """The trials as a rich table: number, state, rung, sentences, score and the searched knobs."""
+    from rich.table import Table
+
+    best = best_trial(trials)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("trial", "state", "rung", "sentences", "score"):
+        table.add_column(name, justify="left" if name == "state" else "right")
+    for name in knobs:
+        table.add_column(name.rpartition(".")[2], overflow="fold")
+    for trial in by_score(trials):
+        row = trial.rows[-1] if trial.rows else None
+        cells = [f"{row.rung_index + 1}/{rungs}", f"{row.sentences:,}", f"{row.score:.2f}"] if row else ["", "", ""]
+        table.add_row(
+            f"{trial.number:04d}",
+            trial.state,
+            *cells,
+            *(knob_text(trial.config.get(name)) for name in knobs),
+            style="bold green" if best is not None and trial.number == best.number else None,
+        )
+    return table
+
+
+def knob_text(value: Any) -> str:
+    """A knob's value, short: `0.000312`, `avg_last2`, `0,5`."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

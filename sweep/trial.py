@@ -1,0 +1,169 @@
+"""One trial, in a Ray worker: train, score at every rung, write the row, report it.
+
+The row is on disk before Tune hears of it: Ray's clean-up waits for nobody, so what is not written by then is lost.
+A score that does not exist (a diverged loss, collapsed embeddings, no memory) becomes `FLOOR` with its reason; NaN
+never leaves the worker, since ASHA would never stop it.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model.config import TrainConfig
+from model.errors import DivergedError, InputError
+from sweep.record import FLOOR, Row, RowLog, write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from evaluation.pairs import Pairs
+    from model.encoder import Encoder
+    from model.training import Progress
+
+@dataclass(frozen=True)
+class Job:
+    """What every trial of a sweep shares: when and on what to score, how many threads (None: torch's own choice)."""
+
+    rungs: tuple[int, ...]
+    task: str
+    split: str
+    metric: str
+    data_dir: Path | None
+    threads: int | None
+    keep_checkpoint: bool = False
+    """Write a checkpoint at every rung, and start from the one that is there."""
+
+
+class Stopwatch:
+    """Busy time of a trial: from its start to now, without what was spent inside `pause`."""
+
+    def __init__(self) -> None:
+        self.started = time.time()
+        self._begin = time.perf_counter()
+        self._paused = 0.0
+
+    def busy(self) -> float:
+        return time.perf_counter() - self._begin - self._paused
+
+    def pause(self, action: Callable[[], None]) -> None:
+        """Run `action` off the clock, also when it raises (Tune ends a stopped trial by an exception)."""
+        begin = time.perf_counter()
+        try:
+            action()
+        finally:
+            self._paused += time.perf_counter() - begin
+
+
+def run_trial(job: Job, folder: Path, knobs: Mapping[str, Any], report: Callable[[dict[str, Any]], None]) -> None:
+    """Train one configuration and report every rung; returns early when the trial has no score to go on with.
+
+    Args:
+        job: what the sweep's trials share.
+        folder: the trial's own, for its rows, its encoder and what went wrong.
+        knobs: the flat configuration.
+        report: hands a row to the scheduler and returns when the trial may go on; raises to end it.
+
+    Raises:
+        Exception: whatever went wrong that is no known failure; the traceback is in `error.txt` by then.
+    """
+    try:
+        _run(job, folder, TrainConfig.from_flat(knobs), report)
+    except Exception:
+        write_whole(folder / "error.txt", traceback.format_exc())
+        raise
+    finally:
+        _free_memory()
+
+
+def _run(job: Job, folder: Path, config: TrainConfig, report: Callable[[dict[str, Any]], None]) -> None:
+    import torch
+
+    from evaluation.tasks import load_pairs
+    from model.device import choose_device
+    from model.encoder import save_encoder
+    from model.precision import resolve_precision
+    from model.training import train
+
+    watch = Stopwatch()
+    rows = RowLog(folder)
+    last: Progress | None = None
+
+    def write(index: int, score: float, failure: str | None, score_precision: str | None) -> None:
+        row = Row(
+            rung_index=index,
+            rung=job.rungs[index],
+            step=last.step if last else 0,
+            sentences=last.sentences if last else 0,
+            score=score,
+            failure=failure,
+            loss=last.loss if last else None,
+            precision=precision,
+            score_precision=score_precision,
+            train_seconds=last.seconds if last else 0.0,
+            busy_seconds=watch.busy(),
+            started=watch.started,
+            time=time.time(),
+        )
+        rows.append(row)
+        watch.pause(lambda: report({"rung": row.rung, "score": row.score, "rung_index": row.rung_index}))
+
+    index, precision = len(rows.read()), str(config.precision)
+    checkpoint = folder / "checkpoint"
+    resume_from = checkpoint if job.keep_checkpoint and checkpoint.exists() else None
+    try:
+        precision = resolve_precision(config.precision, choose_device(None))
+        pairs = load_pairs(job.task, job.split, job.data_dir)
+        for last in train(config, evaluate_at=job.rungs, resume_from=resume_from, threads=job.threads):
+            if job.keep_checkpoint:
+                last.save(checkpoint)
+            is_top = index == len(job.rungs) - 1
+            score_precision = "bf16" if precision == "bf16" and not is_top else "fp32"
+            value, failure = _score(last.encoder, pairs, job.metric, score_precision)
+            if is_top and failure is None:
+                save_encoder(last.encoder, folder / "encoder")
+            write(index, value, failure, score_precision)
+            if failure is not None:
+                return
+            index += 1
+    except DivergedError:
+        write(index, FLOOR, "diverged", None)
+    except (torch.OutOfMemoryError, MemoryError, InputError) as error:
+        write_whole(folder / "error.txt", f"{error}\n")
+        write(index, FLOOR, "infeasible", None)
+
+
+def _score(encoder: Encoder, pairs: Pairs, metric: str, precision: Any) -> tuple[float, str | None]:
+    from evaluation.score import score
+
+    result = score(_AtPrecision(encoder, precision), [pairs])[0]
+    value: float | None = getattr(result, metric)
+    return (FLOOR, result.failure) if value is None else (value, None)
+
+
+@dataclass(frozen=True)
+class _AtPrecision:
+    """An encoder that encodes in one precision, as `evaluation.protocol.Encoder` wants it."""
+
+    encoder: Encoder
+    precision: Any
+
+    def encode(self, sentences: Sequence[str]) -> NDArray[np.float32]:
+        return self.encoder.encode(sentences, precision=self.precision)
+
+
+def _free_memory() -> None:
+    """The actor lives on for the next trial, so what this one held must go."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
