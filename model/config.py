@@ -137,7 +137,7 @@ class OptimConfig(Section):
 class BudgetConfig(Section):
     """How long a run is, in sentences seen: a step costs four times as much at batch 256 as at 64."""
 
-    sentences: int = Field(default=30_000 * 64, ge=2)
+    sentences: int = Field(default=30_000 * 64, ge=2, le=10**12)
     """Sentences seen at the end of the run, rounded up to a whole batch. Each counts once, whatever its views."""
 
 

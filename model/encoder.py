@@ -6,7 +6,7 @@ Shapes: B sentences, T tokens, D hidden width, W = D or 4 D width of the sentenc
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from model.config import EncoderConfig
 from model.errors import InputError, UnreachableError
+from model.folder import folder_fault
 from model.pooling import check_depth, pool, pooled_width
-from model.source import declared, hub_advice, locate
+from model.source import declared, hub_advice, hub_answers, locate
 
 _DROPOUT_NAMES = ("dropout", "attention_dropout", "hidden_dropout_prob", "attention_probs_dropout_prob")
 """DistilBERT's and BERT's names for hidden and attention dropout."""
@@ -65,17 +66,25 @@ class Encoder(nn.Module):
         if len(sentences) == 0:
             return embeddings
         ids: list[list[int]] = self.tokenizer(
-            list(sentences), truncation=True, max_length=self._position_limit(), return_attention_mask=False
+            list(sentences), truncation=True, max_length=position_limit(self.transformer), return_attention_mask=False
         )["input_ids"]
         device = next(self.parameters()).device
         with _evaluating(self), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             for rows in _batches([len(tokens) for tokens in ids], batch_tokens):
-                batch = self.tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt").to(device)
+                unpadded = {"input_ids": [ids[row] for row in rows]}
+                batch = self.tokenizer.pad(unpadded, padding_side="right", return_tensors="pt").to(device)
                 embeddings[rows] = self(batch["input_ids"], batch["attention_mask"]).float().cpu().numpy()
         return embeddings
 
-    def _position_limit(self) -> int:
-        return int(min(self.tokenizer.model_max_length, self.transformer.config.max_position_embeddings))
+
+def position_limit(transformer: nn.Module) -> int:
+    """Tokens that a transformer takes at most. A tokenizer's own `model_max_length` is often less, by choice."""
+    for name, module in transformer.named_modules():
+        # RoBERTa and MPNet count positions from behind the padding's: 514 rows are 512 tokens.
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    config: Any = transformer.config
+    return int(config.max_position_embeddings)
 
 
 def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
@@ -89,13 +98,14 @@ def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
 
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
-    was_training = module.training
+    training = [part for part in module.modules() if part.training]
     module.eval()
     try:
         with torch.inference_mode():
             yield
     finally:
-        module.train(was_training)
+        for part in training:
+            part.training = True
 
 
 def load_encoder(config: EncoderConfig) -> Encoder:
@@ -108,35 +118,64 @@ def load_encoder(config: EncoderConfig) -> Encoder:
         InputError: no encoder of a kind that can be loaded, `keep_layers` out of range, too few layers for the pooling.
         UnreachableError: it is not on this machine and the Hub, or the package, cannot be reached.
     """
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
     from transformers.utils import logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    place = str(locate(config.name))
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    located = locate(config.name)
+    if isinstance(located, Path) and (fault := folder_fault(located, weights=config.weights == "pretrained")):
+        raise InputError(fault)
+    # Asked beforehand: the Hub's own client tries for half a minute. Random weights may do with what is cached.
+    if isinstance(located, str) and config.weights == "pretrained" and not hub_answers():
+        raise UnreachableError(hub_advice(config.name))
     try:
-        settings = AutoConfig.from_pretrained(place)
-        tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True)
-        if config.dropout is not None:
-            for name in _DROPOUT_NAMES:
-                if hasattr(settings, name):
-                    setattr(settings, name, config.dropout)
-        if config.weights == "random":
-            transformer = AutoModel.from_config(settings, dtype=torch.float32)
-        else:
-            transformer = AutoModel.from_pretrained(
-                place, config=settings, dtype=torch.float32, use_safetensors=True
-            )
+        transformer, tokenizer, missing = _read(config, str(located))
     except OSError as error:
-        if place == config.name and not Path(place).exists():
+        if isinstance(located, str):
             raise UnreachableError(hub_advice(config.name)) from error
         raise InputError(f"{config.name} cannot be loaded as an encoder: {error}") from error
-    except ValueError as error:
+    except (ValueError, KeyError, RuntimeError) as error:
         raise InputError(f"{config.name} cannot be loaded as an encoder: {error}") from error
+    _check_complete(config.name, missing)
     _drop_pooler(transformer)
     if config.keep_layers is not None:
         _keep_layers(transformer, config.keep_layers, config.name)
     return Encoder(transformer, tokenizer, config.pooling, config.max_length).eval()
+
+
+def _read(config: EncoderConfig, place: str) -> tuple[Any, Any, Iterable[str]]:
+    """Transformer, tokenizer and the names of weights that the files lack."""
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    # False, not the default: that asks on a terminal whether to run the repository's code.
+    settings = AutoConfig.from_pretrained(place, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    if config.dropout is not None:
+        for name in _DROPOUT_NAMES:
+            if hasattr(settings, name):
+                setattr(settings, name, config.dropout)
+    build: Any = AutoModel
+    if config.weights == "random":
+        return build.from_config(settings, dtype=torch.float32, trust_remote_code=False), tokenizer, ()
+    transformer, loading = build.from_pretrained(
+        place,
+        config=settings,
+        dtype=torch.float32,
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
+    return transformer, tokenizer, loading["missing_keys"]
+
+
+def _check_complete(name: str, missing: Iterable[str]) -> None:
+    """transformers fills what a file lacks with random numbers, and only warns."""
+    lacking = sorted(key for key in missing if not key.startswith("pooler."))
+    if lacking:
+        raise InputError(
+            f"{name} lacks {len(lacking)} of its architecture's weights, {lacking[0]} first; they would be random. "
+            "Is config.json of another encoder? Fetch the folder again"
+        )
 
 
 def _drop_pooler(transformer: Any) -> None:
@@ -146,13 +185,19 @@ def _drop_pooler(transformer: Any) -> None:
 
 
 def _keep_layers(transformer: Any, keep: Sequence[int], name: str) -> None:
-    """Keep some transformer layers, as DistilBERT was initialised from BERT (arXiv 1910.01108, section 3)."""
+    """Keep some layers, in their own order, as DistilBERT was initialised from BERT (arXiv 1910.01108, section 3)."""
     count = transformer.config.num_hidden_layers
     wrong = [layer for layer in keep if not -count <= layer < count]
     if wrong:
         raise InputError(
             f"encoder.keep_layers names {', '.join(map(str, wrong))}; {name} has layers 0 to {count - 1} "
             f"(or −{count} to −1, from the end)"
+        )
+    kept = sorted({layer % count for layer in keep})
+    if len(kept) != len(keep):
+        raise InputError(
+            f"encoder.keep_layers {','.join(map(str, keep))} names a layer twice: {name} has {count} layers, "
+            f"so −{count} is 0 and −1 is {count - 1}"
         )
     lists = [
         (parent, child_name, child)
@@ -166,8 +211,24 @@ def _keep_layers(transformer: Any, keep: Sequence[int], name: str) -> None:
             "encoder.keep_layers cannot tell which to cut"
         )
     parent, child_name, layers = lists[0]
-    setattr(parent, child_name, nn.ModuleList([layers[layer] for layer in keep]))
-    transformer.config.num_hidden_layers = len(keep)
+    setattr(parent, child_name, nn.ModuleList([layers[layer] for layer in kept]))
+    # ModernBERT's kind of attention a layer; the configuration refuses to be saved when the two lengths differ.
+    if (kinds := getattr(transformer.config, "layer_types", None)) is not None:
+        transformer.config.layer_types = [kinds[layer] for layer in kept]
+    transformer.config.num_hidden_layers = len(kept)
+    _check_rebuildable(transformer, name)
+
+
+def _check_rebuildable(transformer: Any, name: str) -> None:
+    """Loading rebuilds by the configuration, and a place may be special: ModernBERT's first layer has no norm."""
+    with torch.device("meta"):
+        rebuilt = type(transformer)(transformer.config)
+    _drop_pooler(rebuilt)
+    if rebuilt.state_dict().keys() != transformer.state_dict().keys():
+        raise InputError(
+            f"encoder.keep_layers: {name} ({type(transformer).__name__}) cut like this could not be saved and loaded "
+            "again, because its layers are not built alike; keep layer 0 first"
+        )
 
 
 def save_encoder(encoder: Encoder, folder: Path) -> None:
@@ -180,6 +241,10 @@ def save_encoder(encoder: Encoder, folder: Path) -> None:
         raise InputError(f"{folder} exists already and is not empty; nothing was changed")
     folder.mkdir(parents=True, exist_ok=True)
     encoder.transformer.save_pretrained(folder)
+    if encoder.tokenizer.is_fast:
+        # Left behind by the last call; in tokenizer.json it would cut other programs' sentences.
+        encoder.tokenizer.backend_tokenizer.no_truncation()
+        encoder.tokenizer.backend_tokenizer.no_padding()
     encoder.tokenizer.save_pretrained(folder)
     about = {"pooling": encoder.pooling, "max_length": encoder.max_length}
     (folder / "stsweep_encoder.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")

@@ -1,7 +1,7 @@
 """The fourteen poolings of the paper (Table 7): from the hidden states of all layers to one vector a sentence.
 
-Shapes: B sentences, T tokens, D hidden width, L transformer layers. `hidden` has L + 1 entries [B, T, D]: `hidden[0]` is
-the embedding output, `hidden[L]` the last layer. Means run over the tokens of the mask, CLS and SEP included.
+Shapes: B sentences, T tokens, D hidden width, L transformer layers. `hidden` has L + 1 entries [B, T, D]: `hidden[0]`
+is the embedding output, `hidden[L]` the last layer. Means run over the tokens of the mask, CLS and SEP included.
 
 "max" is the element-wise maximum **across layers**, then the mean over tokens. "second_to_last" is every layer from the
 second (`hidden[1]`) to the last, not the second-to-last layer. "first" is `hidden[0]`, where SimCSE's own code has

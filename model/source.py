@@ -1,7 +1,8 @@
-"""Where an encoder's files are: a Hub id, a local folder, or an installed package that carries weights. No torch here."""
+"""Where an encoder's files are: a Hub id, a local folder, or an installed package with weights. No torch here."""
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import importlib.util
 import json
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import InputError, UnreachableError
+from model.folder import folder_fault
 
 PACKAGE = "package:"
 KNOWN_SHA256 = {
@@ -38,25 +40,32 @@ def locate(name: str) -> Path | str:
     if path.is_dir():
         return _checked_folder(path)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise UnreachableError(f"there is no folder {name!r} with an encoder in it")
+        raise UnreachableError(_no_folder(name, path))
     return _cached_snapshot(name) or name
 
 
-def find_fault(name: str) -> str | None:
-    """Why an encoder could not be loaded, said without loading it; None when nothing speaks against it."""
+def find_fault(name: str, *, weights: bool = True) -> str | None:
+    """Why an encoder could not be loaded, said without loading it; None when nothing speaks against it.
+
+    Args:
+        name: as `locate`.
+        weights: False for `encoder.weights: random`, which needs configuration and tokenizer only.
+    """
     try:
         place = locate(name)
     except (InputError, UnreachableError) as error:
         return str(error)
-    return None if isinstance(place, Path) or hub_answers() else hub_advice(name)
+    if isinstance(place, Path):
+        return folder_fault(place, weights=weights)
+    return None if hub_answers() else hub_advice(name)
 
 
 def hub_advice(name: str) -> str:
     """How to get a Hub model that is not on this machine."""
     return (
-        f"{name!r} is no folder here, is not in the Hugging Face cache, and the Hub cannot be reached from this machine. "
-        f"Where there is a network: `hf download {name} --local-dir FOLDER`, copy FOLDER here and name it as the encoder; "
-        "or set HF_HOME to a cache that has it"
+        f"{name!r} is no folder here, is not in the Hugging Face cache, and the Hub cannot be reached from this "
+        f"machine. Where there is a network: `hf download {name} --local-dir FOLDER`, copy FOLDER here and name it as "
+        "the encoder; or set HF_HOME to a cache that has it"
     )
 
 
@@ -76,12 +85,12 @@ def hub_answers() -> bool:
 
 
 def architecture(name: str) -> dict[str, Any] | None:
-    """The content of `config.json` when it is on this machine, else None."""
+    """The content of `config.json` when it is on this machine and readable, else None; `find_fault` says why."""
     try:
         place = locate(name)
     except (InputError, UnreachableError):
         return None
-    if isinstance(place, str):
+    if isinstance(place, str) or folder_fault(place, weights=False):
         return None
     content: dict[str, Any] = json.loads((place / "config.json").read_text(encoding="utf-8"))
     return content
@@ -128,7 +137,7 @@ def identity(name: str) -> str:
     place = locate(name)
     if isinstance(place, str):
         return hashlib.sha256(place.encode()).hexdigest()
-    files = sorted(path for path in place.iterdir() if path.suffix in (".json", ".safetensors", ".txt"))
+    files = sorted(path for path in place.iterdir() if path.suffix in (".json", ".safetensors", ".txt", ".model"))
     stats = tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
     return _hash_files(stats)
 
@@ -191,6 +200,13 @@ def _cached_snapshot(name: str) -> Path | None:
         config = try_to_load_from_cache(name, "config.json")
     except HFValidationError:
         raise InputError(f"{name!r} is no folder here, and no name that the Hugging Face Hub could have") from None
-    if not isinstance(config, str) or not _weights(Path(config).parent):
+    if not isinstance(config, str) or folder_fault(Path(config).parent):
         return None
     return Path(config).parent
+
+
+def _no_folder(name: str, path: Path) -> str:
+    neighbours = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, neighbours, n=1)
+    hint = f"; did you mean {path.with_name(near[0])}?" if near else ""
+    return f"there is no folder {name!r} with an encoder in it{hint}"

@@ -34,9 +34,7 @@ VIEWS: dict[str, View] = {"dropout": _keep_all, "word_deletion": _delete_words, 
 """`views.kind` → which words are kept."""
 
 
-def make_view(
-    kind: str, ids: Sequence[int], words: Sequence[int], rate: float, rng: np.random.Generator
-) -> list[int]:
+def make_view(kind: str, ids: Sequence[int], words: Sequence[int], rate: float, rng: np.random.Generator) -> list[int]:
     """The token ids of a view.
 
     Args:

@@ -32,6 +32,9 @@ Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Chan
 DataDir = Annotated[
     Path | None, typer.Option(envvar="STSWEEP_DATA", help="Folder of STS data in the SentEval layout.")
 ]
+Address = Annotated[
+    str | None, typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster; default: this machine.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT_ROOT = Path("sweeps")
 
@@ -75,12 +78,19 @@ def _as_refusal(error: Exception) -> Refused | None:
 
 
 @app.command()
-def check(spec: Spec, changes: Set = [], data_dir: DataDir = None, as_json: Json = False) -> None:  # noqa: B006
+def check(
+    spec: Spec,
+    changes: Set = [],  # noqa: B006
+    data_dir: DataDir = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
     """Say what a sweep would do, and every mistake, before anything starts."""
     from sweep.check import check as check_spec
+    from sweep.show import plan_json, plan_text
 
-    plan = check_spec(_load(spec, changes, data_dir))
-    print(json.dumps(plan.to_json(), indent=2) if as_json else plan.to_text())
+    plan = check_spec(_load(spec, changes, data_dir), address=address)
+    print(json.dumps(plan_json(plan), indent=2) if as_json else plan_text(plan))
 
 
 @app.command()
@@ -90,9 +100,7 @@ def run(
     changes: Set = [],  # noqa: B006
     data_dir: DataDir = None,
     root: Root = DEFAULT_ROOT,
-    address: Annotated[
-        str | None, typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster; default: this machine.")
-    ] = None,
+    address: Address = None,
 ) -> None:
     """Run a sweep to its end: Ctrl-C stops it, what has ended is kept."""
     from sweep.run import run as run_sweep

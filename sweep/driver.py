@@ -51,7 +51,7 @@ def ray_session(address: str | None, record: Record) -> Iterator[Machine]:
         | {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     }
     if not _job_has_working_dir():
-        environment["working_dir"] = str(_copy_code(record.folder / "code"))
+        environment["working_dir"] = str(_copy_code(record.folder / "code").resolve())
     arguments: dict[str, Any] = {"runtime_env": environment, "log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
         arguments |= {"address": "local", "include_dashboard": False, "object_store_memory": 200 * 2**20}
@@ -122,7 +122,7 @@ def run_sweep(spec: SweepSpec, record: Record, job: Job, machine: Machine) -> No
             trial_name_creator=lambda ray_trial: f"{ray_trial.config['number']:04d}",
             trial_dirname_creator=lambda ray_trial: f"{ray_trial.config['number']:04d}",
         ),
-        run_config=tune.RunConfig(name="ray", storage_path=str(record.folder), verbose=0),
+        run_config=tune.RunConfig(name="ray", storage_path=str(record.folder.resolve()), verbose=0),
     )
     tuner.fit()
 

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from model.config import TrainConfig, knob_names
-from sweep.fields import Schema, fits, kinds, leaf_schema, refusal
+from sweep.fields import Schema, fits, kinds, leaf_schema, refusal, words
 
 KNOBS = knob_names()
 
@@ -61,7 +61,11 @@ def value_of(knob: str, value: Any) -> Any:
     except ValidationError:
         raise ValueError(refusal(schema, value)) from None
     plain = checked.model_dump(mode="json")["value"]
-    return ",".join(map(str, plain)) if isinstance(plain, list) else plain
+    if isinstance(plain, list):
+        if not plain:
+            raise ValueError(f"an empty list is not allowed; give {words(schema)}")
+        return ",".join(map(str, plain))
+    return plain
 
 
 @cache

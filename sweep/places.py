@@ -36,19 +36,23 @@ def resolve_places(tree: dict[str, Any], findings: Findings) -> dict[str, Any]:
             given = search.get(knob) if isinstance(search, dict) else None
             if isinstance(given, dict) and isinstance(given.get("choices"), list):
                 given["choices"] = [_folder(name) for name in given["choices"]]
-    if isinstance(tree.get("data_dir"), str):
+    if isinstance(tree.get("data_dir"), str) and tree["data_dir"]:
         tree["data_dir"] = _absolute(tree["data_dir"])
     return tree
 
 
 def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
+    try:
+        return str(Path(path).expanduser().absolute())
+    except RuntimeError:  # ~name of nobody: said where the path is looked at, as a path that is not there
+        return str(Path(path).absolute())
 
 
 def _folder(name: Any) -> Any:
-    if not isinstance(name, str) or name.startswith("package:"):
+    if not isinstance(name, str) or not name or name.startswith("package:"):
         return name
-    return _absolute(name) if name.startswith(("/", "./", "../", "~")) or Path(name).is_dir() else name
+    is_there = os.path.isdir(name)  # noqa: PTH112  Path.is_dir raises where a name is too long for a path
+    return _absolute(name) if is_there or name.startswith(("/", "./", "../", "~")) else name
 
 
 def _corpus(given: str | list[Any], findings: Findings) -> list[Any]:

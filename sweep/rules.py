@@ -38,9 +38,7 @@ def _objective(spec: SweepSpec, findings: Findings) -> None:
     if not findings.intact(("objective", "split")) or split in choosable:
         return
     if not choosable:
-        message = (
-            f"{task} has only a test split, which is opened once, after the choice; choose on stsb dev or sickr dev"
-        )
+        message = f"{task} has only a test split, opened once, after the choice; choose on stsb dev or sickr dev"
         findings.add(("objective", "task"), message)
     elif split == "test":
         why = "a test split is opened once, after the choice (stsweep test)"
@@ -56,9 +54,7 @@ def _rungs(spec: SweepSpec, findings: Findings) -> None:
     if spec.scheduler.name != "asha" or not findings.intact(path, _BUDGET):
         return
     if grace is None:
-        findings.add(
-            path, f"missing; give the sentences before the first rung, 1 to {budget - 1} (below budget.sentences)"
-        )
+        findings.add(path, f"missing; give the sentences before the first rung, 1 to {budget - 1}")
     elif grace >= budget:
         findings.add(path, f"{grace} is not below budget.sentences, {budget}; give 1 to {budget - 1}")
 
@@ -95,6 +91,4 @@ def _batch(spec: SweepSpec, findings: Findings) -> None:
         if _BATCH in grid:
             key = "high" if isinstance(grid[_BATCH], Range) else "choices"
             path = ("search", *((place,) if isinstance(spec.search, tuple) else ()), _BATCH, key)
-    findings.add(
-        path, f"a batch of {largest} is more than the whole budget, budget.sentences = {budget}; give at most that"
-    )
+    findings.add(path, f"a batch of {largest} is more than budget.sentences, {budget}; give at most that")

@@ -13,6 +13,7 @@ from sweep.errors import Exit
 from sweep.record import Record, best_trial, name_is_taken
 from sweep.resources import slots, threads
 from sweep.show import outcome_text
+from sweep.space import trial_count
 from sweep.spec import rungs, spec_hash
 from sweep.table import Follower, make_view
 from sweep.tracking import Mirror, default_uri
@@ -32,12 +33,12 @@ def run(spec: SweepSpec, *, root: Path, name: str | None, address: str | None, c
     name = name or spec.name
     if (root / name).exists():
         raise name_is_taken(root / name)
-    checks.check(spec, on_cluster=address is not None)
+    checks.check(spec, address=address)
     objective = spec.objective
     about = {
         "objective": f"{objective.task} {objective.split} {objective.metric}",
-        "rungs": rungs(spec),
-        "searched": searched_knobs(spec),
+        "rungs": list(rungs(spec)),
+        "searched": list(spec.searched),
         "trials": trial_count(spec),
         "spec_hash": spec_hash(spec),
         "command": command,
@@ -73,11 +74,11 @@ def _drive(spec: SweepSpec, record: Record, address: str | None) -> None:
             task=objective.task,
             split=objective.split,
             metric=objective.metric,
-            data_dir=Path(spec.data_dir) if spec.data_dir else None,
+            data_dir=spec.data_folder,
             threads=threads(spec.resources),
         )
         print(f"{at_once} trials at once on {machine.cpus:g} CPUs and {machine.gpus:g} GPUs", file=sys.stderr)
-        follower = Follower(record, make_view(len(job.rungs), tuple(record.about["searched"])))
+        follower = Follower(record, make_view(len(job.rungs), spec.searched))
         follower.start()
         try:
             run_sweep(spec, record, job, machine)

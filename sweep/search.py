@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
+from fractions import Fraction
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
@@ -145,12 +145,15 @@ def _check_step(knob: str, low: float, high: float, step: float, findings: Findi
     if is_whole(knob) and step != int(step):
         findings.add(path, f"{step} is not allowed; {knob} takes whole numbers, so give a whole step")
         return
-    # Decimals of the written digits: in binary, 0.3 is no multiple of 0.1. Optuna would lower `high` with a warning.
-    width, stride = Decimal(str(high)) - Decimal(str(low)), Decimal(str(step))
-    if width % stride:
-        fitting = Decimal(str(low)) + width // stride * stride
-        lower = f"lower high to {fitting} or " if fitting > Decimal(str(low)) else ""
-        message = f"steps of {step} from {low} do not meet high = {high}; {lower}raise high to {fitting + stride}"
+    # Fractions of the written digits: in binary, 0.3 is no multiple of 0.1. Optuna would lower `high` with a warning.
+    start, stride = Fraction(str(low)), Fraction(str(step))
+    whole, rest = divmod(Fraction(str(high)) - start, stride)
+    if rest:
+        fitting = start + whole * stride
+        lower = f"lower high to {float(fitting):g} or " if whole else ""
+        message = (
+            f"steps of {step} from {low} do not meet high = {high}; {lower}raise high to {float(fitting + stride):g}"
+        )
         findings.add(path, message)
 
 
@@ -202,7 +205,7 @@ def _tell(train: TrainConfig, tries: Sequence[Mapping[str, Any]], findings: Find
             train.replace(knobs)
         except ValidationError as error:
             first = error.errors()[0]
-            said = said or str(first.get("ctx", {}).get("error", first["msg"]))
+            said = said or str(first.get("ctx", {}).get("error", "no configuration"))
         else:
             return
     if findings.intact(at):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
+from pydantic import ValidationError
 from ray.tune.search import Searcher
 
 from sweep.record import Record, Row, RowLog, TrialState
@@ -38,8 +39,8 @@ def create_study(spec: SweepSpec, folder: Path, name: str) -> optuna.Study:
 
 def _sampler(spec: SweepSpec) -> optuna.samplers.BaseSampler:
     if spec.sampler.name == "tpe":
-        return optuna.samplers.TPESampler(n_startup_trials=spec.sampler.startup_trials, seed=spec.seed)
-    return optuna.samplers.RandomSampler(seed=spec.seed)  # also under `grid`, whose points are all enqueued
+        return optuna.samplers.TPESampler(n_startup_trials=spec.sampler.startup_trials, seed=spec.sampler.seed)
+    return optuna.samplers.RandomSampler(seed=spec.sampler.seed)  # also under `grid`, whose points are all enqueued
 
 
 class OptunaBridge(Searcher):  # type: ignore[misc]
@@ -50,31 +51,36 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
         self._spec, self._record, self._study, self._top_rung = spec, record, study, top_rung
         self._left = trial_count(spec)
         self._space = distributions(spec)
-        self._points = grid_points(spec) if spec.sampler.name == "grid" else []
         self._trials: dict[str, optuna.Trial] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next configuration as Tune's flat config, its Optuna number with it; FINISHED after the last."""
-        if self._left == 0:
-            finished: str = Searcher.FINISHED
-            return finished
-        self._left -= 1
-        space = self._space
-        if self._points:
-            point = self._points.pop(0)
-            space = {name: self._space[name] for name in point}
-        trial = self._study.ask(space)
-        self._trials[trial_id] = trial
-        config = trial_config(self._spec, trial.params).flatten()
-        self._record.add_trial(trial.number, dict(trial.params), config)
-        return {"number": trial.number, "knobs": config}
+        """The next trial's number and flat configuration, or FINISHED after the last.
+
+        A point that breaks a rule over several knobs is infeasible at once, and the next one is asked for.
+        """
+        while self._left > 0:
+            self._left -= 1
+            trial = self._study.ask(self._space)
+            try:
+                config = trial_config(self._spec, trial.params).flatten()
+            except ValidationError as error:
+                self._record.add_trial(trial.number, dict(trial.params), dict(trial.params))
+                self._end(trial, (), "infeasible", "; ".join(each["msg"] for each in error.errors()))
+                continue
+            self._trials[trial_id] = trial
+            self._record.add_trial(trial.number, dict(trial.params), config)
+            return {"number": trial.number, "knobs": config}
+        finished: str = Searcher.FINISHED
+        return finished
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Decide the final state from the trial's rows, write it to the record, and tell the study."""
         trial = self._trials.pop(trial_id)
         folder = self._record.trial_folder(trial.number)
         rows = RowLog(folder).read()
-        state, reason = self._judge(folder, rows, error)
+        self._end(trial, rows, *self._judge(folder, rows, error))
+
+    def _end(self, trial: optuna.Trial, rows: tuple[Row, ...], state: TrialState, reason: str | None) -> None:
         for row in rows:  # under the rung's index: TPE ranks pruned trials by step before score
             trial.report(row.score, step=row.rung_index)
         if state == "completed":

@@ -6,11 +6,34 @@ import io
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweep.errors import Problem, Refused
 from sweep.record import Record, Trial, best_trial, busy_share, sweep_names
 from sweep.table import knob_text, trial_table
+
+if TYPE_CHECKING:
+    from sweep.check import Plan
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """A plan as plain data."""
+    return asdict(plan)
+
+
+def plan_text(plan: Plan) -> str:
+    """What a sweep will do, for a person."""
+    layers = ", ".join(f"{name} ({count} layers)" if count else name for name, count in plan.layers.items())
+    expected = plan.expected_sentences / plan.most_sentences
+    lines = [
+        f"{plan.trials} trials of {layers}; {plan.at_once or 'as many as fit'} at once",
+        f"corpus {plan.corpus_sentences:,} sentences; objective {plan.pairs:,} pairs",
+        "rungs (sentences seen, trials expected there): "
+        + ", ".join(f"{rung.sentences:,} ({rung.trials:.3g})" for rung in plan.rungs),
+        f"sentences trained on: about {plan.expected_sentences:,} expected, {expected:.0%} of the {plan.most_sentences:,} "
+        "if nothing is stopped",
+    ]
+    return "\n".join([*lines, *(f"note: {note}" for note in plan.notes)])
 
 
 def sweeps_json(root: Path) -> list[dict[str, Any]]:

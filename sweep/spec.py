@@ -35,6 +35,8 @@ class Sampler(Section):
     """`tpe`: Optuna's tree-structured Parzen estimator. `random`. `grid`: every point of `search`, once."""
     startup_trials: int = Field(default=10, ge=1)
     """Random trials before TPE starts to model the scores; `random` and `grid` ignore it."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Seeds the proposals; `train.seed` seeds the training. `grid` ignores it."""
 
 
 class Scheduler(Section):
@@ -86,8 +88,6 @@ class SweepSpec(Section):
     objective: Objective = Objective()
     trials: int | None = Field(default=None, ge=1)
     """How many trials. A grid counts its own points."""
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    """Seeds the sampler; `train.seed` seeds the training."""
     resources: Resources = Resources()
     data_dir: str | None = None
     """Folder in the layout of the SentEval archive. None: the variable STSWEEP_DATA."""

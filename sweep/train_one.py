@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.errors import Problem, Refused
@@ -12,6 +11,7 @@ from sweep.spec import rungs
 from sweep.trial import Job, run_trial
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import Any
 
     from sweep.spec import SweepSpec
@@ -44,7 +44,7 @@ def train_one(spec: SweepSpec, out: Path, resume: bool) -> str:
         task=objective.task,
         split=objective.split,
         metric=objective.metric,
-        data_dir=Path(spec.data_dir) if spec.data_dir else None,
+        data_dir=spec.data_folder,
         threads=None,
         keep_checkpoint=True,
     )

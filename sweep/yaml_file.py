@@ -7,6 +7,7 @@ keys, aliases of lists or mappings, more than one document, directives.
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,14 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import AliasEvent, DocumentStartEvent, NodeEvent, ScalarEvent
+from ruamel.yaml.events import (
+    AliasEvent,
+    CollectionEndEvent,
+    CollectionStartEvent,
+    DocumentStartEvent,
+    NodeEvent,
+    ScalarEvent,
+)
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
@@ -23,8 +31,10 @@ from sweep.errors import Problem, Refused, nearest
 
 KeyPath = tuple[str | int, ...]
 
-_MOST_BYTES = 1_000_000
+_MOST_BYTES = 200_000
 """No sweep is this long; a corpus given in place of a spec is."""
+_DEEPEST = 20
+"""Levels of nesting. The parser's time grows faster than the depth: 5,000 brackets take it 15 s."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +69,6 @@ def read_yaml(path: Path) -> YamlFile:
         root: Node | None = None if reader.stop else _yaml().compose(text)
     except YAMLError as error:
         raise reader.refused(*_syntax(error, text)) from None
-    except RecursionError:
-        raise reader.refused((1, "nested too deeply to be a sweep")) from None
     if reader.stop:
         raise reader.refused()
     if root is None:
@@ -96,7 +104,8 @@ def _yaml() -> YAML:
 def _scalar(yaml: YAML, node: ScalarNode) -> Any:
     kind = str(node.tag).rpartition(":")[2]
     if kind in ("int", "float", "bool", "null"):
-        return yaml.constructor.construct_object(node)
+        with contextlib.suppress(ValueError):  # Python reads no number of more than 4,300 digits; then it is text
+            return yaml.constructor.construct_object(node)
     return node.value
 
 
@@ -162,9 +171,14 @@ class _Reader:
     def look_at_events(self, text: str) -> None:
         """Refuse what only the event stream shows; the node tree has tags and aliases resolved already."""
         scalars: set[str] = set()
-        documents = 0
+        documents = depth = 0
         for event in _yaml().parse(text):
             line = event.start_mark.line + 1
+            depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+            if depth > _DEEPEST:
+                self.problem(line, f"nested deeper than {_DEEPEST} levels")
+                self.stop = True
+                return
             if isinstance(event, DocumentStartEvent):
                 documents += 1
                 if documents > 1 or event.version or event.tags:

@@ -20,11 +20,15 @@ POSITIONS = 64
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,;:!?'\"-()"
+# fmt: off
 _WORDS = (
-    "the a an of in on is are was not and to at he she it they man woman child boy girl dog cat horse bird plays "
-    "play ##s ##ing ##ed eats eat sees see runs run walk talk red blue old new big small guitar piano apple house "
-    "street water snow slowly today people person two three sit stand with sentence number"
-).split()
+    "the", "a", "an", "of", "in", "on", "is", "are", "was", "not", "and", "to", "at", "he", "she", "it", "they",
+    "man", "woman", "child", "boy", "girl", "dog", "cat", "horse", "bird", "plays", "play", "##s", "##ing", "##ed",
+    "eats", "eat", "sees", "see", "runs", "run", "walk", "talk", "red", "blue", "old", "new", "big", "small",
+    "guitar", "piano", "apple", "house", "street", "water", "snow", "slowly", "today", "people", "person", "two",
+    "three", "sit", "stand", "with", "sentence", "number",
+)
+# fmt: on
 
 
 def tiny_encoder_folder(

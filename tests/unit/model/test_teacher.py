@@ -63,5 +63,5 @@ def test_a_damaged_file_is_named_with_the_way_out(config, cache):
 
 
 def test_no_teacher_is_an_input_error():
-    with pytest.raises(InputError, match="teacher.name"):
+    with pytest.raises(InputError, match=r"teacher\.name"):
         teacher_embeddings(TrainConfig(), threads=1)

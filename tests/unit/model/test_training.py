@@ -13,7 +13,7 @@ from model.errors import DivergedError, InputError
 from model.training import train
 from tests.tiny import tiny_encoder_folder
 
-WORDS = "a man woman child dog plays eats sees the red old guitar apple house slowly today".split()
+WORDS = ["a", "man", "woman", "child", "dog", "plays", "eats", "sees", "red", "old", "guitar", "house", "slowly"]
 BATCH = 4
 
 
@@ -77,8 +77,7 @@ def test_a_resumed_run_has_the_losses_and_weights_of_the_undisturbed_one(config,
     weights = _weights(progress)
 
     stopped = train(config, evaluate_at=EVERY_STEP, threads=1)
-    for progress in itertools.islice(stopped, 3):
-        pass
+    *_, progress = itertools.islice(stopped, 3)
     progress.save(tmp_path / "checkpoint")
     stopped.close()
     torch.manual_seed(12345)

@@ -1,0 +1,133 @@
+"""`stsweep export`: one trained encoder as a folder that sentence-transformers loads, with what made it beside it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model.config import TrainConfig
+from sweep.errors import Problem, Refused
+from sweep.record import Record, Trial, best_trial, write_whole
+from sweep.spec import Sampler, SweepSpec, load_spec
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+ENCODER_FILE = "stsweep_encoder.json"
+CONFIG_FILE = "config.yaml"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was exported and where."""
+
+    trial: int
+    """The trial's number."""
+    folder: Path
+    """What `SentenceTransformer` and `load_encoder` load."""
+    config: Path
+    """The spec of this one run: `stsweep train` and `stsweep run` take it."""
+    note: str | None
+    """What to know before loading it; None when there is nothing."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"trial": self.trial, "folder": str(self.folder), "config": str(self.config), "note": self.note}
+
+    def to_text(self) -> str:
+        lines = [f"trial {self.trial:04d} is exported: SentenceTransformer({str(self.folder)!r})"]
+        lines += [f"note: {self.note}"] if self.note else []
+        lines += [f"Next: stsweep eval {self.folder}, or again: stsweep train {self.config} --out FOLDER"]
+        return "\n".join(lines)
+
+
+def export(record: Record, number: int | None, folder: Path) -> Exported:
+    """Write a completed trial's encoder to a new folder.
+
+    The folder appears whole or not at all.
+
+    Args:
+        record: the sweep.
+        number: the trial's number; None takes the best.
+        folder: what to make; it must not exist.
+
+    Raises:
+        Refused: the folder exists, there is no such completed trial, or sentence-transformers is not installed.
+    """
+    trial = _chosen(record, number)
+    if folder.exists():
+        raise Refused(
+            [Problem(f"{folder} exists already; nothing was changed", key="--out")],
+            next=f"stsweep export {record.name} --trial {trial.number} --out {_free(folder)}",
+        )
+    if importlib.util.find_spec("sentence_transformers") is None:
+        raise Refused([Problem("sentence-transformers is not installed")], next="pip install 'stsweep[export]'")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        note = _write(record, trial, folder, unfinished)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return Exported(trial.number, folder, folder / CONFIG_FILE, note)
+
+
+def _chosen(record: Record, number: int | None) -> Trial:
+    trials = record.trials()
+    completed = [trial for trial in trials if trial.state == "completed"]
+    if number is None:
+        if best := best_trial(trials):
+            return best
+        message = f"no trial of {record.name!r} has reached the top rung, so there is nothing to export"
+    else:
+        found = {trial.number: trial for trial in trials}.get(number)
+        if found is not None and found.state == "completed":
+            return found
+        numbers = ", ".join(str(trial.number) for trial in completed) or "none"
+        why = f"trial {number} is {found.state}" if found else f"there is no trial {number}"
+        message = f"{why}; completed, so that they have an encoder: {numbers}"
+    raise Refused([Problem(message, key="--trial")], next=f"stsweep status {record.name}")
+
+
+def _free(folder: Path) -> Path:
+    return next(free for n in range(2, 10_000) if not (free := folder.with_name(f"{folder.name}-{n}")).exists())
+
+
+def _write(record: Record, trial: Trial, folder: Path, unfinished: Path) -> str | None:
+    """Fill `unfinished`, which will be called `folder`; what to know of it, or None."""
+    from model.encoder import load_encoder, saved_config
+    from sweep.model_card import describe, write_card
+    from sweep.sentence_transformer import NEEDS_CODE, build, needs_code, save
+
+    saved = trial.folder / "encoder"
+    encoder = load_encoder(saved_config(saved))
+    built: SentenceTransformer = build(encoder, saved)
+    config = run_spec(record, trial)
+    describe(built, config)
+    save(built, unfinished)
+    shutil.copyfile(saved / ENCODER_FILE, unfinished / ENCODER_FILE)
+    write_whole(unfinished / CONFIG_FILE, config.to_yaml())
+    note = NEEDS_CODE if needs_code(encoder.pooling) else None
+    write_card(unfinished / "README.md", record, trial, folder.name, note)
+    return note
+
+
+def run_spec(record: Record, trial: Trial) -> SweepSpec:
+    """The sweep's spec with this trial's configuration in place of the search: a sweep of one run."""
+    spec = load_spec(record.folder / "spec.yaml")
+    name = re.sub(r"[^a-z0-9._-]+", "-", record.name.lower()).lstrip("._-")[:58] or "trial"
+    return spec.model_copy(
+        update={
+            "name": f"{name}-{trial.number:04d}",
+            "description": f"Trial {trial.number} of the sweep {record.name}",
+            "train": TrainConfig.from_flat(trial.config),
+            "search": {},
+            "sampler": Sampler(name="random"),
+            "trials": 1,
+            "tracking_uri": None,  # may hold a password, and this folder is made to be passed on
+        }
+    )

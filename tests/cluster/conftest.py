@@ -1,0 +1,75 @@
+"""A real Ray head of our own: its own ports and folder, started in the foreground and ended by its pid alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.program.conftest import stsweep, workshop
+
+__all__ = ["stsweep", "workshop"]
+
+BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where a running head answers."""
+
+    address: str
+    dashboard: str
+    environment: dict[str, str]
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def head(workshop: Path) -> Iterator[Head]:
+    """`ray start --head` with two CPUs and the dashboard."""
+    folder = Path(tempfile.mkdtemp(prefix="rh", dir="/tmp"))  # short: a socket's path has at most 107 bytes
+    port, dashboard = free_port(), free_port()
+    environment = os.environ | {
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "STSWEEP_CACHE": str(workshop / "cache"),
+        "HF_HUB_OFFLINE": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    environment.pop("RAY_ADDRESS", None)
+    command = [str(BIN / "ray"), "start", "--head", "--block", "--num-cpus=2", f"--port={port}", "--node-ip-address=127.0.0.1",
+               "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--temp-dir={folder}", "--disable-usage-stats"]  # fmt: skip
+    with (folder / "head.log").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    url = f"http://127.0.0.1:{dashboard}"
+    try:
+        deadline = time.monotonic() + 60
+        while not _answers(url + "/api/version"):
+            assert process.poll() is None and time.monotonic() < deadline, (folder / "head.log").read_text()
+            time.sleep(0.5)
+        yield Head(f"127.0.0.1:{port}", url, environment)
+    finally:
+        process.terminate()  # `--block`: it ends what it started, and nothing else
+        process.wait(timeout=60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return answer.status == 200
+    except OSError:
+        return False

@@ -1,0 +1,61 @@
+"""Ray's two-command form: a head that runs, and `ray job submit … -- python -m sweep run …`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+from tests.cluster.conftest import BIN
+
+HOUSE = Path(__file__).parents[2]
+
+SPEC = """
+name: submitted
+train:
+  encoder: {{name: {encoder}}}
+  data: {{corpus: [{corpus}]}}
+  optim: {{batch_size: 16}}
+  budget: {{sentences: 128}}
+search:
+  optim.learning_rate: {{low: 1e-4, high: 1e-2, log: true}}
+sampler: {{name: random}}
+scheduler: {{name: asha, grace: 64, reduction_factor: 2}}
+objective: {{task: demo, split: dev}}
+trials: 3
+"""
+
+
+def _write_spec(workshop: Path) -> Path:
+    path = workshop / "submitted.yaml"
+    path.write_text(SPEC.format(encoder=workshop / "encoder", corpus=workshop / "corpus.txt"))
+    return path
+
+
+def test_a_submitted_job_runs_the_sweep_on_the_head(head, workshop, stsweep):
+    spec, root = _write_spec(workshop), workshop / "sweeps"
+    ran = subprocess.run(
+        [str(BIN / "ray"), "job", "submit", "--address", head.dashboard, "--working-dir", ".", "--",
+         "python", "-m", "sweep", "run", str(spec), "--root", str(root)],
+        cwd=HOUSE, env=head.environment, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "best trial" in ran.stdout
+    status = json.loads(stsweep("status", "submitted", "--json").stdout)
+    assert status["state"] == "finished"
+    assert len(status["trial"]) == 3
+    assert not (root / "submitted" / "code").exists(), "the job's own working directory was used"
+
+
+def test_a_driver_elsewhere_joins_the_head_by_its_address(head, workshop, stsweep):
+    spec = _write_spec(workshop)
+    ran = stsweep("run", str(spec), "--name", "joined", "--address", head.address)
+    assert ran.returncode == 0, ran.stderr
+    assert (workshop / "sweeps" / "joined" / "code" / "model" / "config.py").exists(), "the code that ran is kept"
+
+
+def test_no_cluster_at_the_address_is_exit_code_3(workshop, stsweep):
+    ran = stsweep("run", str(_write_spec(workshop)), "--name", "nowhere", "--address", "127.0.0.1:1")
+    assert ran.returncode == 3, ran.stderr
+    assert "127.0.0.1:1" in ran.stderr
+    assert "Traceback" not in ran.stderr

@@ -1,0 +1,167 @@
+"""What `check` plans, and what it finds missing before anything starts."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from sweep.check import check
+from sweep.errors import Exit, Refused, Unreachable
+from sweep.spec import SweepSpec, load_spec
+
+
+def encoder_folder(folder: Path, layers: int, width: int) -> Path:
+    """As much of an encoder as can be judged without loading it."""
+    folder.mkdir()
+    config = {"model_type": "distilbert", "n_layers": layers, "dim": width}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    (folder / "vocab.txt").write_text("[UNK]\n")
+    return folder
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a corpus of 40 distinct sentences, STS-B dev, a six-layer student and a wider teacher."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delenv("STSWEEP_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    encoder_folder(tmp_path / "student", layers=6, width=32)
+    encoder_folder(tmp_path / "teacher", layers=12, width=128)
+    (tmp_path / "corpus.txt").write_text("".join(f"sentence {number % 40}\n" for number in range(80)))
+    benchmark = tmp_path / "data" / "STS" / "STSBenchmark"
+    benchmark.mkdir(parents=True)
+    row = "main-captions\tMSRvid\t2012test\t{}\t{}\tone {}\ttwo {}\n"
+    (benchmark / "sts-dev.csv").write_text("".join(row.format(n, n % 5, n, n) for n in range(12)))
+    return tmp_path
+
+
+def spec_of(world: Path, *overrides: str, search: str = "{loss.temperature: {low: 0.01, high: 0.1}}") -> SweepSpec:
+    path = world / "sweep.yaml"
+    path.write_text(
+        "name: s\ntrials: 16\ndata_dir: data\n"
+        "train:\n  encoder: {name: student}\n  data: {corpus: corpus.txt}\n"
+        "  optim: {batch_size: 8}\n  budget: {sentences: 1600}\n"
+        f"search: {search}\nscheduler: {{name: asha, grace: 100, reduction_factor: 4}}\n"
+    )
+    return load_spec(path, overrides)
+
+
+def refused(spec: SweepSpec) -> Refused:
+    with pytest.raises(Refused) as refusal:
+        check(spec)
+    return refusal.value
+
+
+def test_the_plan_says_rungs_trials_and_cost(world: Path) -> None:
+    plan = check(spec_of(world))
+    assert [(rung.sentences, rung.trials) for rung in plan.rungs] == [(100, 16), (400, 4), (1600, 1)]
+    assert plan.trials == 16
+    assert plan.expected_sentences == 16 * 100 + 4 * 300 + 1 * 1200
+    assert plan.most_sentences == 16 * 1600
+    assert (plan.corpus_sentences, plan.pairs) == (40, 12)
+    assert plan.layers == {str(world / "student"): 6}
+    assert plan.at_once == os.cpu_count()
+    assert plan.notes == ()
+
+
+def test_a_check_takes_less_than_two_seconds(world: Path) -> None:
+    spec = spec_of(world)
+    begin = time.perf_counter()
+    check(spec)
+    assert time.perf_counter() - begin < 2
+
+
+def test_all_that_is_missing_is_told_at_once(world: Path) -> None:
+    (world / "data" / "STS" / "STSBenchmark" / "sts-dev.csv").unlink()
+    spec = spec_of(
+        world,
+        "data.corpus=corpus.txt,none.txt",
+        "encoder.keep_layers=0,6",
+        "resources.cpus=4096",
+        "teacher.name=some/teacher",
+        "precision=fp16",
+    )
+    refusal = refused(spec)
+    assert [problem.key for problem in refusal.problems] == [
+        "precision",
+        "data.corpus",
+        "objective",
+        "encoder.keep_layers",
+        "resources.cpus",
+        "teacher.name",
+    ]
+    assert refusal.exit_code is Exit.REFUSED, "not only the model is missing"
+    assert "stsweep check" in str(refusal)
+
+
+def test_a_model_that_cannot_be_had_is_unreachable(world: Path) -> None:
+    with pytest.raises(Unreachable, match="some/model") as unreachable:
+        check(spec_of(world, "encoder.name=some/model"))
+    assert int(unreachable.value.exit_code) == 3
+    with pytest.raises(Unreachable, match="other/model"):
+        check(spec_of(world, search="{encoder.name: {choices: [student, other/model]}}"))
+
+
+@pytest.mark.parametrize("search", ["{optim.batch_size: {low: 8, high: 41}}", "{optim.batch_size: {choices: [8, 41]}}"])
+def test_the_largest_batch_must_fit_the_distinct_sentences_of_the_corpus(world: Path, search: str) -> None:
+    assert "batch of 41" in str(refused(spec_of(world, search=search)))
+    check(spec_of(world, search=search.replace("41", "40")))
+
+
+def test_layers_that_the_encoder_lacks_are_refused(world: Path) -> None:
+    assert "give 0 to 5, or -6 to -1" in str(refused(spec_of(world, "encoder.keep_layers=0,6")))
+    assert "one layer twice" in str(refused(spec_of(world, "encoder.keep_layers=5,-1")))
+    check(spec_of(world, "encoder.keep_layers=0,-1"))
+
+
+def test_a_pooling_deeper_than_the_student_is_refused(world: Path) -> None:
+    said = str(refused(spec_of(world, "encoder.keep_layers=0,2,5", "encoder.pooling=avg_last4")))
+    assert "avg_last4 needs 4 layers and the encoder has 3" in said
+    check(spec_of(world, "encoder.keep_layers=0,2,4,5", "encoder.pooling=avg_last4"))
+
+
+def test_a_choice_that_works_only_with_some_others_is_a_note_and_in_a_grid_a_mistake(world: Path) -> None:
+    search = "{encoder.keep_layers: {choices: [[0, 5], null]}, encoder.pooling: {choices: [cls, max_last4]}}"
+    notes = check(spec_of(world, search=search)).notes
+    assert len(notes) == 1 and "1 of 4" in notes[0] and "max_last4" in notes[0]
+    path = world / "sweep.yaml"
+    path.write_text(path.read_text().replace("trials: 16", "sampler: {name: grid}"))
+    assert "max_last4 needs 4" in str(refused(load_spec(path)))
+
+
+def test_a_choice_that_never_works_is_refused(world: Path) -> None:
+    search = "{encoder.keep_layers: {choices: [[0, 5], [1, 3]]}, encoder.pooling: {choices: [cls, max_last4]}}"
+    problems = refused(spec_of(world, search=search)).problems
+    assert [problem.key for problem in problems] == ["encoder.pooling"]
+
+
+def test_cosine_distillation_needs_equal_widths(world: Path) -> None:
+    distilling = ("loss.distillation_weight=1", "teacher.name=teacher")
+    said = str(refused(spec_of(world, *distilling)))
+    assert "32" in said and "128" in said and "similarity" in said
+    check(spec_of(world, *distilling, "loss.distillation=similarity"))
+    check(spec_of(world, *distilling, "encoder.pooling=concat_last4"))
+    check(spec_of(world, "teacher.name=teacher"))
+
+
+def test_equal_trials_are_refused(world: Path) -> None:
+    assert "nothing is searched" in str(refused(spec_of(world, search="{}")))
+    check(spec_of(world, "trials=1", search="{}"))
+
+
+def test_gpus_are_counted_by_the_driver_and_the_visible_ones_only(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = world / "bin" / "nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\necho 'GPU 0: One (UUID: a)'\necho 'GPU 1: Two (UUID: b)'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    check(spec_of(world, "resources.gpus=2"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert "asks 2 GPUs and there is 1" in str(refused(spec_of(world, "resources.gpus=2")))
+    monkeypatch.setenv("PATH", str(world))
+    assert "there are 0" in str(refused(spec_of(world, "resources.gpus=1")))
+    assert check(spec_of(world, "resources.gpus=1"), address="ray://cluster:10001").at_once is None

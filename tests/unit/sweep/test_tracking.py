@@ -1,0 +1,279 @@
+import shutil
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from sweep.record import FLOOR, Record, Row, RowLog
+from sweep.runs import STATUS, param_text, read_sent
+from sweep.tracking import Mirror, create_store, default_uri, mirrored_uri, quiet_client
+
+CREATED = 1_700_000_000.25
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A root of sweeps with its database: making one takes seconds."""
+    root = tmp_path_factory.mktemp("sweeps")
+    quiet_client()
+    create_store(default_uri(root))
+    return root
+
+
+def _row(index: int, score: float = 80.0, failure: str | None = None) -> Row:
+    return Row(
+        rung_index=index,
+        rung=1000 * (index + 1),
+        step=16 * (index + 1),
+        sentences=1024 * (index + 1),
+        score=score,
+        failure=failure,
+        loss=None if failure else 0.5,
+        precision="fp32",
+        score_precision="fp32",
+        train_seconds=3.0,
+        busy_seconds=4.0,
+        started=CREATED,
+        time=CREATED + index,
+    )
+
+
+def _record(root: Path, name: str, trials: int = 0) -> Record:
+    record = Record.create(root, name, f"name: {name}\n", {"spec_hash": "abc", "objective": "demo dev spearman"})
+    for number in range(trials):
+        folder = record.add_trial(number, {}, {"loss.temperature": 0.05 * (number + 1), "encoder.dropout": None})
+        RowLog(folder).append(_row(0, 70.0 + number))
+        RowLog(folder).append(_row(1, 75.0 + number))
+        record.end_trial(number, "completed")
+    return record
+
+
+def _mirror(record: Record, uri: str | None = None) -> list[str]:
+    mirror = Mirror(record, uri or default_uri(record.folder.parent), interval_s=0.05)
+    mirror.start()
+    record.release()
+    return mirror.finish(timeout_s=60)
+
+
+def _runs(record: Record, uri: str | None = None) -> dict:
+    """Run name → run, as MLflow has them; two of one name fail."""
+    client = MlflowClient(uri or default_uri(record.folder.parent))
+    experiment = client.get_experiment_by_name("stsweep").experiment_id
+    runs = client.search_runs([experiment], filter_string=f"tags.`stsweep.sweep` = '{record.name}'")
+    names = [run.info.run_name for run in runs]
+    assert len(set(names)) == len(names)
+    return dict(zip(names, runs, strict=True))
+
+
+def _history(record: Record, run: str, metric: str) -> list[tuple[int, int, float]]:
+    client = MlflowClient(default_uri(record.folder.parent))
+    points = client.get_metric_history(_runs(record)[run].info.run_id, metric)
+    return [(point.step, point.timestamp, point.value) for point in points]
+
+
+def test_every_trial_is_a_run_under_the_sweeps_run(root):
+    record = _record(root, "nested", trials=2)
+    assert _mirror(record) == []
+    runs = _runs(record)
+    assert runs.keys() == {"nested", "nested/0000", "nested/0001"}
+    parent = runs.pop("nested").info.run_id
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent}
+
+
+def test_knobs_are_parameters_under_their_dotted_names(root):
+    record = _record(root, "knobs", trials=1)
+    _mirror(record)
+    assert _runs(record)["knobs/0000"].data.params == {"loss.temperature": "0.05", "encoder.dropout": "null"}
+
+
+def test_a_row_is_a_point_at_its_rung_index_and_its_own_time(root):
+    record = _record(root, "points", trials=1)
+    _mirror(record)
+    first = int(CREATED * 1000)
+    assert _history(record, "points/0000", "score") == [(0, first, 70.0), (1, first + 1000, 75.0)]
+    assert [value for _, _, value in _history(record, "points/0000", "sentences")] == [1024, 2048]
+
+
+def test_mirroring_a_record_again_doubles_nothing(root):
+    record = _record(root, "twice", trials=2)
+    _mirror(record)
+    before = {name: run.info.run_id for name, run in _runs(record).items()}
+    assert _mirror(record) == []
+    assert {name: run.info.run_id for name, run in _runs(record).items()} == before
+    assert len(_history(record, "twice/0001", "score")) == 2
+
+
+def test_what_a_killed_driver_had_sent_but_not_noted_down_is_not_doubled(root):
+    record = _record(root, "killed", trials=2)
+    _mirror(record)
+    before = {name: run.info.run_id for name, run in _runs(record).items()}
+    (record.folder / "mlflow.json").unlink()
+    assert _mirror(record) == []
+    assert {name: run.info.run_id for name, run in _runs(record).items()} == before
+    assert len(_history(record, "killed/0001", "score")) == 2
+
+
+def test_a_removed_sweep_and_its_namesake_do_not_share_runs(root):
+    _mirror(_record(root, "namesake", trials=1))
+    first = read_sent(Record.open(root, "namesake"))
+    shutil.rmtree(root / "namesake")
+    _mirror(_record(root, "namesake", trials=1))
+    second = read_sent(Record.open(root, "namesake"))
+    assert first.parent != second.parent
+    assert first.trials[0].run != second.trials[0].run
+
+
+def test_rows_arrive_while_the_sweep_runs(root):
+    record = _record(root, "live")
+    mirror = Mirror(record, default_uri(root), interval_s=0.05)
+    mirror.start()
+    log = RowLog(record.add_trial(0, {}, {"seed": 0}))
+    for index in range(2):
+        log.append(_row(index))
+        deadline = time.monotonic() + 30
+        while (sent := read_sent(record)) and (0 not in sent.trials or sent.trials[0].rows <= index):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    assert _runs(record)["live/0000"].info.status == "RUNNING"
+    assert _runs(record)["live"].info.status == "RUNNING"
+    record.end_trial(0, "stopped")
+    record.release()
+    assert mirror.finish(timeout_s=60) == []
+    assert _runs(record)["live/0000"].info.status == "FINISHED"
+
+
+def test_every_run_is_closed_with_the_status_of_its_state(root):
+    record = _record(root, "states")
+    ended = [state for state in STATUS if state not in ("running", "interrupted")]
+    for number, state in enumerate(ended):
+        RowLog(record.add_trial(number, {}, {"seed": 0})).append(_row(0))
+        record.end_trial(number, state, f"because {state}")
+    record.add_trial(len(ended), {}, {"seed": 0})
+    _mirror(record)
+    runs = _runs(record)
+    said = {run.data.tags["stsweep.state"]: run.info.status for name, run in runs.items() if name != "states"}
+    assert said == {
+        "completed": "FINISHED",
+        "stopped": "FINISHED",
+        "infeasible": "FAILED",
+        "diverged": "FAILED",
+        "collapsed": "FAILED",
+        "errored": "FAILED",
+        "interrupted": "KILLED",
+    }
+    assert {run.data.tags.get("stsweep.reason") for run in runs.values()} >= {"because errored", "because diverged"}
+    assert runs["states"].info.status == "KILLED"
+
+
+def test_a_trial_that_failed_before_its_first_rung_has_the_floor_as_score(root):
+    record = _record(root, "floor")
+    record.add_trial(0, {}, {"seed": 0})
+    record.end_trial(0, "errored", "boom")
+    record.add_trial(1, {}, {"seed": 0})
+    _mirror(record)
+    runs = _runs(record)
+    assert runs["floor/0000"].data.metrics == {"score": FLOOR}
+    assert runs["floor/0001"].data.metrics == {}, "an interrupted trial has not failed"
+
+
+def test_baselines_are_metrics_of_the_sweeps_run(root):
+    record = _record(root, "baselines", trials=1)
+    record.write_baselines({"untrained": 61.5, "teacher": None, "lexical": 55.25})
+    _mirror(record)
+    run = _runs(record)["baselines"]
+    assert run.data.metrics == {"baseline.untrained": 61.5, "baseline.lexical": 55.25}
+    assert run.info.status == "FINISHED"
+
+
+def test_a_value_longer_than_mlflow_takes_is_cut(root):
+    record = _record(root, "long")
+    record.add_trial(0, {}, {"data.corpus": "x" * 7000})
+    assert _mirror(record) == []
+    value = _runs(record)["long/0000"].data.params["data.corpus"]
+    assert (len(value), value[-1]) == (6000, "…")
+    assert param_text("y" * 6000) == "y" * 6000
+
+
+def test_more_knobs_than_one_batch_takes_all_arrive(root):
+    record = _record(root, "many")
+    record.add_trial(0, {}, {f"knob{number}": number for number in range(250)})
+    assert _mirror(record) == []
+    assert len(_runs(record)["many/0000"].data.params) == 250
+
+
+def test_a_run_that_someone_deleted_keeps_no_other_from_being_sent(root):
+    record = _record(root, "deleted")
+    logs = [RowLog(record.add_trial(number, {}, {"seed": number})) for number in range(2)]
+    _mirror(record)
+    MlflowClient(default_uri(root)).delete_run(read_sent(record).trials[0].run)
+    for log in logs:
+        log.append(_row(0))
+    assert "deleted" in _mirror(record)[0]
+    assert len(_history(record, "deleted/0001", "score")) == 1
+
+
+def test_what_a_store_missed_is_sent_when_it_is_back(root, tmp_path):
+    record = _record(tmp_path, "late", trials=1)
+    blocked = tmp_path / "store"
+    blocked.write_text("a file where the folder should be")
+    uri = f"sqlite:///{blocked}/mlflow.db"
+    assert _mirror(record, uri) != []
+    blocked.unlink()
+    blocked.mkdir()
+    shutil.copy(root / "mlflow.db", blocked)
+    assert _mirror(record, uri) == []
+    assert _runs(record, uri).keys() == {"late", "late/0000"}
+    assert mirrored_uri(record) == uri
+
+
+def test_a_dead_server_neither_raises_nor_blocks(tmp_path):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        record = _record(tmp_path, "dead", trials=3)
+        begin = time.monotonic()
+        mirror = Mirror(record, uri, interval_s=0.05)
+        mirror.start()
+        assert time.monotonic() - begin < 1
+        time.sleep(0.5)
+        record.release()
+        complaints = mirror.finish(timeout_s=20)
+    assert time.monotonic() - begin < 20
+    assert uri in complaints[0]
+    assert str(record.folder) in complaints[1]
+    assert "stsweep ui dead" in complaints[2]
+
+
+def test_a_server_that_never_answers_is_left_alone_in_time(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        record = _record(tmp_path, "slow", trials=1)
+        mirror = Mirror(record, f"http://127.0.0.1:{silent.getsockname()[1]}", interval_s=0.05)
+        mirror.start()
+        silent.accept()
+        record.release()
+        begin = time.monotonic()
+        complaints = mirror.finish(timeout_s=0.5)
+        assert time.monotonic() - begin < 2
+    assert "not done after 0.5 s" in complaints[0]
+
+
+def test_of_two_mirrors_of_one_sweep_the_second_sends_nothing(root):
+    record = _record(root, "both", trials=1)
+    first = Mirror(record, default_uri(root), interval_s=0.05)
+    first.start()
+    while not (record.folder / "mlflow.json").exists():
+        time.sleep(0.02)
+    second = Mirror(record, default_uri(root))
+    second.start()
+    assert "another process" in second.finish(timeout_s=10)[0]
+    record.release()
+    assert first.finish(timeout_s=60) == []
+    assert len(_history(record, "both/0000", "score")) == 2
+
+
+def test_no_thread_stays_behind(root):
+    _mirror(_record(root, "gone", trials=1))
+    assert not [thread for thread in threading.enumerate() if thread.name == "mlflow" and thread.is_alive()]
