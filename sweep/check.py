@@ -96,7 +96,8 @@ def check(spec: SweepSpec, *, address: str | None = None) -> Plan:
 
 def _expected(spec: SweepSpec) -> tuple[RungPlan, ...]:
     trials, factor = trial_count(spec), spec.scheduler.reduction_factor
-    return tuple(RungPlan(rung, trials / factor**place) for place, rung in enumerate(rungs(spec)))
+    # The first trial at a rung always goes on.
+    return tuple(RungPlan(rung, max(1, trials / factor**place)) for place, rung in enumerate(rungs(spec)))
 
 
 def _sentences(reached: tuple[RungPlan, ...]) -> int:
@@ -139,9 +140,10 @@ def _pairs(spec: SweepSpec, problems: list[Problem]) -> int:
 
 
 def _missing_models(spec: SweepSpec) -> Iterator[Problem]:
+    loads_weights = "pretrained" in values_of(spec, "encoder.weights")
     for knob in ("encoder.name", "teacher.name"):
         for name in values_of(spec, knob):
-            if name is not None and (fault := find_fault(name)):
+            if name is not None and (fault := find_fault(name, weights=loads_weights or knob == "teacher.name")):
                 yield Problem(fault, key=knob)
 
 

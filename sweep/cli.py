@@ -29,9 +29,7 @@ Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A YAML file, or the n
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The sweep's name; `stsweep ls` lists them.")]
 Root = Annotated[Path, typer.Option(envvar="STSWEEP_ROOT", help="Where sweeps are kept, one folder each.")]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a knob or a key of the spec.")]
-DataDir = Annotated[
-    Path | None, typer.Option(envvar="STSWEEP_DATA", help="Folder of STS data in the SentEval layout.")
-]
+DataDir = Annotated[Path | None, typer.Option(envvar="STSWEEP_DATA", help="Folder of STS data in the SentEval layout.")]
 Address = Annotated[
     str | None, typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster; default: this machine.")
 ]
@@ -178,7 +176,9 @@ def evaluate(
         str | None, typer.Option(help="A sweep: its winner, untrained encoder, teacher and lexical floor.")
     ] = None,
     tasks: Annotated[str | None, typer.Option(help="Comma-separated: sts12 … sts16, stsb, sickr, demo.")] = None,
-    split: Annotated[str, typer.Option(help="dev, test or train; the test split of a task that has no other.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="dev, test or train; the test split of a task that has no other.")
+    ] = "test",
     changes: Set = [],  # noqa: B006
     corpus: Annotated[str | None, typer.Option(help="Files that the lexical floor is fitted on.")] = None,
     word_counts: Annotated[Path | None, typer.Option(help="`word count` lines for the lexical floor.")] = None,

@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 PASSED_ON = ("HF_HOME", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "STSWEEP_CACHE", "XDG_CACHE_HOME")
 """Variables of the driver that its workers need; Ray gives a worker the environment of its node, not of its driver."""
 
+_WORKERS = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    # A stopped trial's thread must end before its actor is reused; it may be freeing memory. Ray waits 2 s.
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
+}
+
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -47,8 +54,7 @@ def ray_session(address: str | None, record: Record) -> Iterator[Machine]:
     import ray
 
     environment: dict[str, Any] = {
-        "env_vars": {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-        | {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        "env_vars": _WORKERS | {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     }
     if not _job_has_working_dir():
         environment["working_dir"] = str(_copy_code(record.folder / "code").resolve())

@@ -28,9 +28,7 @@ class _SiblingFinder(MetaPathFinder):
         if fullname not in SIBLINGS:
             return None
         folder = HOME / fullname
-        return spec_from_file_location(
-            fullname, folder / "__init__.py", submodule_search_locations=[str(folder)]
-        )
+        return spec_from_file_location(fullname, folder / "__init__.py", submodule_search_locations=[str(folder)])
 
 
 def claim_siblings() -> None:

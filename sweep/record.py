@@ -35,9 +35,7 @@ FORMAT = 1
 FLOOR = -100.0
 """Score of a trial that has none (diverged, collapsed): finite, because ASHA never stops a NaN (`nan < cutoff` is false)."""
 
-TrialState = Literal[
-    "running", "completed", "stopped", "infeasible", "diverged", "collapsed", "errored", "interrupted"
-]
+TrialState = Literal["running", "completed", "stopped", "infeasible", "diverged", "collapsed", "errored", "interrupted"]
 
 
 @dataclass(frozen=True)

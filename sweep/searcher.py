@@ -64,7 +64,7 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
             try:
                 config = trial_config(self._spec, trial.params).flatten()
             except ValidationError as error:
-                self._record.add_trial(trial.number, dict(trial.params), dict(trial.params))
+                self._record.add_trial(trial.number, dict(trial.params), self._spec.train.flatten() | trial.params)
                 self._end(trial, (), "infeasible", "; ".join(each["msg"] for each in error.errors()))
                 continue
             self._trials[trial_id] = trial

@@ -100,12 +100,17 @@ def outcome_text(record: Record, seconds: float) -> str:
     share = busy_share(trials, about["slots"]) if about["slots"] else None
     lines = [f"sweep {record.name}: {_counts(_by_state(trials))} in {seconds:.0f} s"]
     if share is not None:
-        lines.append(f"workers busy {share:.2f} of {about['slots']} slots × time (first trial's start to last one's end)")
+        lines.append(
+            f"workers busy {share:.2f} of {about['slots']} slots × time (first trial's start to last one's end)"
+        )
     if best_trial(trials):
         lines += [best_text(record), f"Next: stsweep export {record.name}, stsweep ui {record.name}"]
     else:
         reasons = Counter(_last_line(trial.reason) for trial in trials if trial.reason)
-        lines += ["no trial reached the top rung", *(f"  {count} × {reason}" for reason, count in reasons.most_common(3))]
+        lines += [
+            "no trial reached the top rung",
+            *(f"  {count} × {reason}" for reason, count in reasons.most_common(3)),
+        ]
         lines.append(f"Next: stsweep status {record.name}")
     return "\n".join(lines)
 
@@ -160,7 +165,9 @@ def _trial_json(trial: Trial) -> dict[str, Any]:
 def _baselines_line(record: Record) -> str:
     scores = record.baselines()
     objective = record.about["objective"]
-    said = " · ".join(f"{name} {'no score' if score is None else format(score, '.2f')}" for name, score in scores.items())
+    said = " · ".join(
+        f"{name} {'no score' if score is None else format(score, '.2f')}" for name, score in scores.items()
+    )
     return f"beside it on {objective}: {said}" if said else f"no baselines on {objective} yet"
 
 

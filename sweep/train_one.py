@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sweep.errors import Problem, Refused
 from sweep.record import RowLog, write_whole
+from sweep.resources import threads
 from sweep.spec import rungs
 from sweep.trial import Job, run_trial
 
@@ -45,7 +46,7 @@ def train_one(spec: SweepSpec, out: Path, resume: bool) -> str:
         split=objective.split,
         metric=objective.metric,
         data_dir=spec.data_folder,
-        threads=None,
+        threads=threads(spec.resources),
         keep_checkpoint=True,
     )
     run_trial(job, out, spec.train.flatten(), _print_row)
@@ -53,7 +54,9 @@ def train_one(spec: SweepSpec, out: Path, resume: bool) -> str:
     said = f"{objective.task} {objective.split} {objective.metric}"
     if row.failure:
         reason = (out / "error.txt").read_text(encoding="utf-8").strip() if (out / "error.txt").exists() else ""
-        raise Refused([Problem(f"{row.failure} at {row.sentences:,} sentences. {reason}")], next="lower the learning rate")
+        raise Refused(
+            [Problem(f"{row.failure} at {row.sentences:,} sentences. {reason}")], next="lower the learning rate"
+        )
     return f"{said} {row.score:.2f} after {row.sentences:,} sentences; the encoder is {out / 'encoder'}"
 
 

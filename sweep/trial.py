@@ -8,6 +8,7 @@ never leaves the worker, since ASHA would never stop it.
 from __future__ import annotations
 
 import gc
+import shutil
 import time
 import traceback
 from collections.abc import Mapping
@@ -29,16 +30,17 @@ if TYPE_CHECKING:
     from model.encoder import Encoder
     from model.training import Progress
 
+
 @dataclass(frozen=True)
 class Job:
-    """What every trial of a sweep shares: when and on what to score, how many threads (None: torch's own choice)."""
+    """What every trial of a sweep shares: when and on what to score, how many threads."""
 
     rungs: tuple[int, ...]
     task: str
     split: str
     metric: str
     data_dir: Path | None
-    threads: int | None
+    threads: int
     keep_checkpoint: bool = False
     """Write a checkpoint at every rung, and start from the one that is there."""
 
@@ -89,7 +91,6 @@ def _run(job: Job, folder: Path, config: TrainConfig, report: Callable[[dict[str
 
     from evaluation.tasks import load_pairs
     from model.device import choose_device
-    from model.encoder import save_encoder
     from model.precision import resolve_precision
     from model.training import train
 
@@ -129,7 +130,7 @@ def _run(job: Job, folder: Path, config: TrainConfig, report: Callable[[dict[str
             score_precision = "bf16" if precision == "bf16" and not is_top else "fp32"
             value, failure = _score(last.encoder, pairs, job.metric, score_precision)
             if is_top and failure is None:
-                save_encoder(last.encoder, folder / "encoder")
+                _save_whole(last.encoder, folder / "encoder")
             write(index, value, failure, score_precision)
             if failure is not None:
                 return
@@ -139,6 +140,15 @@ def _run(job: Job, folder: Path, config: TrainConfig, report: Callable[[dict[str
     except (torch.OutOfMemoryError, MemoryError, InputError) as error:
         write_whole(folder / "error.txt", f"{error}\n")
         write(index, FLOOR, "infeasible", None)
+
+
+def _save_whole(encoder: Encoder, folder: Path) -> None:
+    from model.encoder import save_encoder
+
+    unfinished = folder.with_name(f".{folder.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a trial that was killed while it saved
+    save_encoder(encoder, unfinished)
+    unfinished.replace(folder)
 
 
 def _score(encoder: Encoder, pairs: Pairs, metric: str, precision: Any) -> tuple[float, str | None]:

@@ -41,9 +41,7 @@ def _processes_naming(text: str) -> list[int]:
 
 
 def test_a_killed_driver_leaves_its_rows_an_interrupted_sweep_and_no_process(workshop, stsweep, tmp_path):
-    (workshop / "killed.yaml").write_text(
-        SPEC.format(encoder=workshop / "encoder", corpus=workshop / "corpus.txt")
-    )
+    (workshop / "killed.yaml").write_text(SPEC.format(encoder=workshop / "encoder", corpus=workshop / "corpus.txt"))
     folder = workshop / "sweeps" / "killed"
     ray_folder = Path(f"/tmp/rk{os.getpid()}")
     environment = os.environ | {

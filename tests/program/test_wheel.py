@@ -52,7 +52,12 @@ trials: 2
 
 
 def test_the_wheel_holds_the_four_packages_and_their_data(site):
-    for file in ("model/demo/sentences.txt", "evaluation/demo/dev.tsv", "search_spaces/quickstart.yaml", "sweep/cli.py"):
+    for file in (
+        "model/demo/sentences.txt",
+        "evaluation/demo/dev.tsv",
+        "search_spaces/quickstart.yaml",
+        "sweep/cli.py",
+    ):
         assert (site / file).exists()
     assert {path.name for path in site.iterdir() if not path.name.endswith(".dist-info")} == {
         "model",
@@ -64,7 +69,11 @@ def test_the_wheel_holds_the_four_packages_and_their_data(site):
 
 def test_a_sweep_runs_beside_the_users_own_model_and_evaluation_modules(site, users_folder, workshop):
     """`python -m` puts the user's folder first on the path, and Ray would put it first on every worker's."""
-    environment = os.environ | {"PYTHONPATH": str(site), "STSWEEP_CACHE": str(workshop / "cache"), "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | {
+        "PYTHONPATH": str(site),
+        "STSWEEP_CACHE": str(workshop / "cache"),
+        "HF_HUB_OFFLINE": "1",
+    }
     environment.pop("RAY_ADDRESS", None)
     ran = subprocess.run(
         [sys.executable, "-m", "sweep", "run", "small.yaml"],
