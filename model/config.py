@@ -60,7 +60,7 @@ class EncoderConfig(Section):
     weights: Literal["pretrained", "random"] = "pretrained"
     """`random` keeps only the configuration and the tokenizer of `name`: an encoder from scratch."""
     keep_layers: Layers | None = None
-    """Transformer layers kept, counted from 0 (negative from the end): `[0, 5]` makes a two-layer student. None: all."""
+    """Transformer layers kept, from 0 (negative from the end): `[0, 5]` makes a two-layer student. None: all."""
     pooling: PoolingName = "avg_first_last"
     """How layers and tokens are pooled. The paper's default; its best is `avg_last4`."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
@@ -103,7 +103,7 @@ class LossConfig(Section):
     distillation_weight: float = Field(default=0.0, ge=0)
     """Weight of the distillation loss; above 0 it needs `teacher.name`."""
     distillation: DistillationName = "cosine"
-    """`cosine`: 1 − cosine to the teacher's vector, equal widths needed. `similarity`: match the batch's cosine matrix."""
+    """`cosine`: 1 − cosine to the teacher's vector, of equal width. `similarity`: match the batch's cosine matrix."""
 
     @model_validator(mode="after")
     def _something_to_minimise(self) -> Self:

@@ -71,7 +71,7 @@ def _as_refusal(error: Exception) -> Refused | None:
     if isinstance(error, InputError | TaskError | DivergedError):
         return Refused([Problem(str(error))], next="stsweep --help")
     if isinstance(error, typer.BadParameter) or hasattr(error, "format_message"):
-        return Refused([Problem(error.format_message())], next="stsweep --help")  # type: ignore[union-attr]
+        return Refused([Problem(error.format_message())], next="stsweep --help")
     return None
 
 

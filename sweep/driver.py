@@ -71,7 +71,7 @@ def ray_session(address: str | None, record: Record) -> Iterator[Machine]:
             next="ray status, or leave --address and RAY_ADDRESS out to run on this machine",
         ) from error
     try:
-        total = ray.cluster_resources()
+        total = ray.cluster_resources()  # type: ignore[no-untyped-call]
         yield Machine(cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
     finally:
         ray.shutdown()
@@ -139,7 +139,7 @@ def _scheduler(spec: SweepSpec, rungs: tuple[int, ...]) -> TrialScheduler:
     from sweep.searcher import METRIC, TIME_AXIS
 
     if spec.scheduler.name == "none":
-        return FIFOScheduler()
+        return FIFOScheduler()  # type: ignore[no-untyped-call]
     return AsyncHyperBandScheduler(
         time_attr=TIME_AXIS,
         metric=METRIC,

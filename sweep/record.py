@@ -33,7 +33,7 @@ from sweep.errors import Problem, Refused, nearest
 
 FORMAT = 1
 FLOOR = -100.0
-"""Score of a trial that has none (diverged, collapsed): finite, because ASHA never stops a NaN (`nan < cutoff` is false)."""
+"""Score of a trial that has none: finite, for ASHA never stops a NaN (`nan < cutoff` is false)."""
 
 TrialState = Literal["running", "completed", "stopped", "infeasible", "diverged", "collapsed", "errored", "interrupted"]
 

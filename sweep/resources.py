@@ -44,5 +44,5 @@ def slots(asked: Resources, machine: Machine) -> int:
 
 
 def threads(asked: Resources) -> int:
-    """Threads of one trial = its CPUs: two trials of two threads on two cores ran at a third of the speed of one each."""
+    """Threads of a trial = its CPUs: two trials of two threads on two cores ran at a third of one each."""
     return max(1, int(asked.cpus))

@@ -43,7 +43,7 @@ def _sampler(spec: SweepSpec) -> optuna.samplers.BaseSampler:
     return optuna.samplers.RandomSampler(seed=spec.sampler.seed)  # also under `grid`, whose points are all enqueued
 
 
-class OptunaBridge(Searcher):  # type: ignore[misc]
+class OptunaBridge(Searcher):
     """Proposes trials by `study.ask` and tells the study how each ended. One object lives for one driver."""
 
     def __init__(self, spec: SweepSpec, record: Record, study: optuna.Study, top_rung: int) -> None:
@@ -53,7 +53,7 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
         self._space = distributions(spec)
         self._trials: dict[str, optuna.Trial] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """The next trial's number and flat configuration, or FINISHED after the last.
 
         A point that breaks a rule over several knobs is infeasible at once, and the next one is asked for.
@@ -70,8 +70,7 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
             self._trials[trial_id] = trial
             self._record.add_trial(trial.number, dict(trial.params), config)
             return {"number": trial.number, "knobs": config}
-        finished: str = Searcher.FINISHED
-        return finished
+        return Searcher.FINISHED  # type: ignore[return-value]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Decide the final state from the trial's rows, write it to the record, and tell the study."""

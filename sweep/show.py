@@ -30,8 +30,8 @@ def plan_text(plan: Plan) -> str:
         f"corpus {plan.corpus_sentences:,} sentences; objective {plan.pairs:,} pairs",
         "rungs (sentences seen, trials expected there): "
         + ", ".join(f"{rung.sentences:,} ({rung.trials:.3g})" for rung in plan.rungs),
-        f"sentences trained on: about {plan.expected_sentences:,} expected, {expected:.0%} of the {plan.most_sentences:,} "
-        "if nothing is stopped",
+        f"sentences trained on: about {plan.expected_sentences:,} expected, {expected:.0%} of the "
+        f"{plan.most_sentences:,} if nothing is stopped",
     ]
     return "\n".join([*lines, *(f"note: {note}" for note in plan.notes)])
 

@@ -58,8 +58,8 @@ class PlainLines:
             shown = self._rows_shown.get(trial.number, 0)
             for row in trial.rows[shown:]:
                 self._print(
-                    f"trial {trial.number:04d}  rung {row.rung_index + 1}/{self._rungs}  {row.sentences:>9,} sentences  "
-                    f"score {row.score:6.2f}  busy {row.busy_seconds:.1f} s"
+                    f"trial {trial.number:04d}  rung {row.rung_index + 1}/{self._rungs}  "
+                    f"{row.sentences:>9,} sentences  score {row.score:6.2f}  busy {row.busy_seconds:.1f} s"
                 )
             self._rows_shown[trial.number] = len(trial.rows)
             if trial.state not in ("running", "interrupted") and trial.number not in self._ended:

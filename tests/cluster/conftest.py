@@ -50,8 +50,11 @@ def head(workshop: Path) -> Iterator[Head]:
         "RAY_USAGE_STATS_ENABLED": "0",
     }
     environment.pop("RAY_ADDRESS", None)
-    command = [str(BIN / "ray"), "start", "--head", "--block", "--num-cpus=2", f"--port={port}", "--node-ip-address=127.0.0.1",
-               "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--temp-dir={folder}", "--disable-usage-stats"]  # fmt: skip
+    command = [
+        *(str(BIN / "ray"), "start", "--head", "--block", "--num-cpus=2", "--disable-usage-stats"),
+        *(f"--port={port}", "--node-ip-address=127.0.0.1", f"--temp-dir={folder}"),
+        *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
+    ]
     with (folder / "head.log").open("w") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{dashboard}"
