@@ -1,6 +1,6 @@
 # `make help` is the map. Every target sets up what it needs in .venv; nothing is installed outside it, `system` apart.
 .DEFAULT_GOAL := help
-.PHONY: help sweep test test-cluster test-browser check lint types imports format system clean
+.PHONY: help sweep test test-cluster test-browser check lint types imports schema format system clean
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -41,6 +41,9 @@ types: $(VENV)/.ready
 
 imports: $(VENV)/.ready
 	$(BIN)/lint-imports
+
+schema: $(VENV)/.ready ## renew docs/spec.schema.json
+	$(BIN)/stsweep schema > docs/spec.schema.json
 
 format: $(VENV)/.ready ## ruff's fixes and format
 	$(BIN)/ruff check --fix .

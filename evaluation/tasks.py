@@ -34,7 +34,6 @@ class Task:
     """One STS task: what it is called and where its pairs are."""
 
     id: str
-    title: str
     splits: Mapping[str, tuple[Part, ...]]
     """Split → its parts. All parts are one list of pairs: the "all" setting of SimCSE."""
     folder: str | None
@@ -44,7 +43,7 @@ class Task:
 def _year(year: int, *subsets: str) -> Task:
     folder = f"STS/STS{year}-en-test"
     parts = tuple(InputAndGold(folder, name) for name in subsets)
-    return Task(f"sts{year}", f"SemEval 20{year} STS", {"test": parts}, folder)
+    return Task(f"sts{year}", {"test": parts}, folder)
 
 
 def _stsb(split: str) -> tuple[Part, ...]:
@@ -67,14 +66,13 @@ _DECLARED = (
     _year(14, "OnWN", "deft-forum", "deft-news", "headlines", "images", "tweet-news"),
     _year(15, "answers-forums", "answers-students", "belief", "headlines", "images"),
     _year(16, "answer-answer", "headlines", "plagiarism", "postediting", "question-question"),
-    Task("stsb", "STS benchmark", {split: _stsb(split) for split in ("train", "dev", "test")}, "STS/STSBenchmark"),
+    Task("stsb", {split: _stsb(split) for split in ("train", "dev", "test")}, "STS/STSBenchmark"),
     Task(
         "sickr",
-        "SICK relatedness",
         {"train": _sick("train"), "dev": _sick("trial"), "test": _sick("test_annotated")},
         "SICK",
     ),
-    Task("demo", "Demonstration pairs, no benchmark", {split: _demo(split) for split in ("dev", "test")}, None),
+    Task("demo", {split: _demo(split) for split in ("dev", "test")}, None),  # a demonstration, no benchmark
 )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from model.config import EncoderConfig, TrainConfig
     from model.encoder import Encoder, load_encoder, save_encoder, saved_config
-    from model.errors import DivergedError, InputError, UnreachableError
+    from model.errors import DivergedError, InputError, MisfitError, UnreachableError
     from model.training import Progress, train
 
 _HOMES = {
@@ -23,6 +23,7 @@ _HOMES = {
     "Encoder": "model.encoder",
     "EncoderConfig": "model.config",
     "InputError": "model.errors",
+    "MisfitError": "model.errors",
     "Progress": "model.training",
     "TrainConfig": "model.config",
     "UnreachableError": "model.errors",
@@ -37,6 +38,7 @@ __all__ = [
     "Encoder",
     "EncoderConfig",
     "InputError",
+    "MisfitError",
     "Progress",
     "TrainConfig",
     "UnreachableError",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.config import ViewsConfig
-from model.errors import InputError
+from model.errors import MisfitError
 from model.tokens import TokenisedCorpus
 from model.views import make_view
 
@@ -30,10 +30,10 @@ class DataOrder:
             seed: together with the epoch's number it decides the permutation.
 
         Raises:
-            InputError: the corpus is smaller than one batch.
+            MisfitError: the corpus is smaller than one batch.
         """
         if batch_size > sentences:
-            raise InputError(
+            raise MisfitError(
                 f"optim.batch_size is {batch_size} and data.corpus has {sentences} distinct sentences; "
                 f"give more sentences, or a batch size up to {sentences}"
             )

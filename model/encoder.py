@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.config import EncoderConfig
-from model.errors import InputError, UnreachableError
+from model.errors import InputError, MisfitError, UnreachableError
 from model.folder import folder_fault
 from model.pooling import check_depth, pool, pooled_width
-from model.source import declared, hub_advice, hub_answers, locate
+from model.source import DECLARED_FILE, declared, hub_advice, hub_answers, locate
 
+_NO_LIMIT = 2**20  # tokens, for an encoder whose positions have no table and no limit of their own
 _DROPOUT_NAMES = ("dropout", "attention_dropout", "hidden_dropout_prob", "attention_probs_dropout_prob")
 """DistilBERT's and BERT's names for hidden and attention dropout."""
 
@@ -33,6 +34,7 @@ class Encoder(nn.Module):
         transformer: the transformers model.
         tokenizer: its fast tokenizer.
         pooling: a name of `model.pooling.POOLINGS`.
+        max_length: tokens a training sentence was cut to; `encode` does not cut there.
         width: W, numbers a sentence vector.
     """
 
@@ -84,7 +86,7 @@ def position_limit(transformer: nn.Module) -> int:
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
     config: Any = transformer.config
-    return int(config.max_position_embeddings)
+    return int(getattr(config, "max_position_embeddings", _NO_LIMIT))
 
 
 def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
@@ -132,7 +134,8 @@ def load_encoder(config: EncoderConfig) -> Encoder:
         transformer, tokenizer, missing = _read(config, str(located))
     except OSError as error:
         if isinstance(located, str):
-            raise UnreachableError(hub_advice(config.name)) from error
+            advice = f"the Hub has no encoder {config.name!r}, or does not give it to you: {error}"
+            raise UnreachableError(advice if hub_answers() else hub_advice(config.name)) from error
         raise InputError(f"{config.name} cannot be loaded as an encoder: {error}") from error
     except (ValueError, KeyError, RuntimeError) as error:
         raise InputError(f"{config.name} cannot be loaded as an encoder: {error}") from error
@@ -189,7 +192,7 @@ def _keep_layers(transformer: Any, keep: Sequence[int], name: str) -> None:
     count = transformer.config.num_hidden_layers
     wrong = [layer for layer in keep if not -count <= layer < count]
     if wrong:
-        raise InputError(
+        raise MisfitError(
             f"encoder.keep_layers names {', '.join(map(str, wrong))}; {name} has layers 0 to {count - 1} "
             f"(or −{count} to −1, from the end)"
         )
@@ -247,7 +250,7 @@ def save_encoder(encoder: Encoder, folder: Path) -> None:
         encoder.tokenizer.backend_tokenizer.no_padding()
     encoder.tokenizer.save_pretrained(folder)
     about = {"pooling": encoder.pooling, "max_length": encoder.max_length}
-    (folder / "stsweep_encoder.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    (folder / DECLARED_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
 def saved_config(folder: Path) -> EncoderConfig:

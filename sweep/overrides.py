@@ -40,7 +40,11 @@ def apply_overrides(
             _place(tree, tuple(key.split(".")), _value(field, text.strip()), findings, source)
         else:
             is_search = key.partition(".")[0] == "search"
-            hint = "; edit the file to change what is searched" if is_search else nearest(key, [*KNOBS, *settings])
+            hint = (
+                "; edit the file to change what is searched"
+                if is_search
+                else nearest(key, [*KNOBS, *settings]) or f"; keys: {', '.join([*KNOBS, *settings])}"
+            )
             findings.problems.append(Problem(f"no such key{hint}", source, key=key))
     return tree
 

@@ -1,10 +1,12 @@
 """What the trials of a sweep share, made once before the first of them: tokens, teacher embeddings, baselines.
 
-Runs in a Ray worker with all processors, so that the driver needs no torch and no trial waits for another's cache.
+Runs in a Ray worker, before any trial and on all processors of its machine: so the driver needs no torch, and no trial
+waits for another's cache.
 """
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,13 +16,12 @@ if TYPE_CHECKING:
     from sweep.trial import Job
 
 
-def prepare(config: TrainConfig, job: Job, threads: int) -> dict[str, float | None]:
+def prepare(config: TrainConfig, job: Job) -> dict[str, float | None]:
     """Fill the caches, and score on the objective's split what no trial trains.
 
     Args:
-        config: the sweep's fixed configuration; what is searched has its default.
+        config: the sweep's first configuration (`sweep.space.first_config`).
         job: task, split, metric.
-        threads: processors of this machine.
 
     Returns:
         Scores ×100 by name: `untrained` (the encoder before training), `teacher` (if there is one), `lexical` (the
@@ -41,6 +42,7 @@ def prepare(config: TrainConfig, job: Job, threads: int) -> dict[str, float | No
     from model.teacher import teacher_embeddings
     from model.tokens import tokenised_corpus
 
+    threads = os.cpu_count() or 1  # no trial runs yet
     torch.set_num_threads(threads)
     pairs = load_pairs(job.task, job.split, job.data_dir)
 
@@ -53,7 +55,8 @@ def prepare(config: TrainConfig, job: Job, threads: int) -> dict[str, float | No
     tokenised_corpus(config.data.corpus, untrained.tokenizer, config.encoder.max_length)
     scores = {"untrained": dev_score(untrained)}
     if config.teacher.name is not None:
-        teacher_embeddings(config, threads=threads)
+        if config.loss.distillation_weight > 0:
+            teacher_embeddings(config, threads=threads)
         teacher = load_encoder(EncoderConfig(name=config.teacher.name, pooling=config.teacher.pooling))
         scores["teacher"] = dev_score(teacher.to(choose_device(None)))
     scores["lexical"] = dev_score(LexicalEncoder.fit(read_corpus(config.data.corpus)))

@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -30,6 +32,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from sweep.errors import Problem, Refused, nearest
+from sweep.root import argument, make_folder, sweep_names
 
 FORMAT = 1
 FLOOR = -100.0
@@ -95,7 +98,16 @@ def _write_json(path: Path, value: Any) -> None:
 
 
 def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return _parsed(path, path.read_text(encoding="utf-8", errors="replace"))
+
+
+def _parsed(path: Path, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        # No writer of this program leaves a part of a file: a full disk, a copy that broke off, or an editor did.
+        problem = Problem(f"damaged: {error}", str(path))
+        raise Refused([problem], next="restore the file from a copy, or move the sweep's folder away") from None
 
 
 class RowLog:
@@ -105,10 +117,12 @@ class RowLog:
         self.path = folder / "rows.jsonl"
 
     def append(self, row: Row) -> None:
-        """Write a row durably; it is on disk when this returns."""
+        """Write a row durably; it is on disk when this returns. A torn line of a killed writer is cut off first."""
         line = json.dumps(asdict(row), allow_nan=False) + "\n"
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line)
+        with self.path.open("ab+") as file:
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+            file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())
 
@@ -116,8 +130,8 @@ class RowLog:
         """All whole rows, in order."""
         if not self.path.exists():
             return ()
-        lines = self.path.read_text(encoding="utf-8").split("\n")[:-1]
-        return tuple(Row(**json.loads(line)) for line in lines)
+        lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+        return tuple(Row(**_parsed(self.path, line)) for line in lines)
 
 
 class Record:
@@ -144,14 +158,9 @@ class Record:
                 `spec_hash`, `command`. Who and when is added here.
 
         Raises:
-            Refused: the name is taken. Nothing of the old sweep is touched.
+            Refused: the name is taken or is none, or the root cannot be written to. Nothing there is touched.
         """
-        folder = root / name
-        root.mkdir(parents=True, exist_ok=True)
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            raise name_is_taken(folder) from None
+        folder = make_folder(root, name)
         (folder / "trials").mkdir()
         record = cls(folder)
         record._lock.acquire(blocking=False)
@@ -167,14 +176,15 @@ class Record:
         Raises:
             Refused: there is none of that name (the nearest one is offered), or a newer program wrote it.
         """
-        record = cls(root / name)
-        if not (record.folder / "sweep.json").exists():
-            names = sweep_names(root)
-            known = f" It has: {', '.join(names[:8])}." if names else " It has none yet."
+        names = sweep_names(root)
+        if name not in names:
+            newest = ", ".join(reversed(names[-8:])) + (", …" if len(names) > 8 else "")
+            known = f"which has {newest}{nearest(name, names)}" if names else "which has none yet"
             raise Refused(
-                [Problem(f"there is no sweep {name!r} in {root}{nearest(name, names)}.{known}")],
-                next="stsweep ls --root " + str(root),
+                [Problem(f"there is no sweep {name!r} in {root}, {known}")],
+                next=f"stsweep ls --root {shlex.quote(str(root))}",
             )
+        record = cls(root / name)
         written = record.about["format"]
         if written > FORMAT:
             raise Refused(
@@ -187,6 +197,16 @@ class Record:
     def about(self) -> dict[str, Any]:
         about: dict[str, Any] = _read_json(self.folder / "sweep.json")
         return about
+
+    @property
+    def argument(self) -> str:
+        """What a command calls this sweep: NAME, with `--root` where it needs one."""
+        return argument(self.folder)
+
+    def discard(self) -> None:
+        """Remove a record that `create` has just made and in which nothing has begun."""
+        self._lock.release()
+        shutil.rmtree(self.folder)
 
     def release(self) -> None:
         """Let go of the sweep: from now on it counts as ended."""
@@ -241,8 +261,8 @@ class Record:
             self._ended[folder] = trial
         return trial
 
-    def write_slots(self, slots: int) -> None:
-        """How many trials run at once; known when Ray is."""
+    def write_slots(self, slots: int | None) -> None:
+        """How many trials run at once; known when Ray is. None: none yet, on a cluster that grows."""
         _write_json(self.folder / "sweep.json", self.about | {"slots": slots})
 
     def write_outcome(self, text: str) -> None:
@@ -262,7 +282,7 @@ class Record:
 def best_trial(trials: list[Trial]) -> Trial | None:
     """The completed trial (it reached the top rung) with the highest score; None if no trial completed."""
     completed = [trial for trial in trials if trial.state == "completed"]
-    return max(completed, key=lambda trial: trial.score or FLOOR, default=None)
+    return max(completed, key=lambda trial: FLOOR if trial.score is None else trial.score, default=None)
 
 
 def busy_share(trials: list[Trial], slots: int) -> float | None:
@@ -272,18 +292,3 @@ def busy_share(trials: list[Trial], slots: int) -> float | None:
         return None
     span = max(row.time for row in last) - min(row.started for row in last)
     return sum(row.busy_seconds for row in last) / (slots * span) if span > 0 else None
-
-
-def sweep_names(root: Path) -> list[str]:
-    """Names of the sweeps in a root, oldest first."""
-    found = [path.parent for path in root.glob("*/sweep.json")]
-    return [folder.name for folder in sorted(found, key=lambda folder: (folder / "sweep.json").stat().st_mtime)]
-
-
-def name_is_taken(folder: Path) -> Refused:
-    """The refusal for a name that exists already, with a free one."""
-    number = next(n for n in range(2, 10_000) if not folder.with_name(f"{folder.name}-{n}").exists())
-    return Refused(
-        [Problem(f"a sweep {folder.name!r} exists already in {folder.parent}; nothing was changed", key="--name")],
-        next=f"stsweep run … --name {folder.name}-{number}, or stsweep status {folder.name}",
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,10 @@ def slots(asked: Resources, machine: Machine) -> int:
         Refused: not even one trial fits; everything that is short is named. Ray would leave it pending for ever.
     """
     short = [
-        Problem(f"a trial asks {wanted:g} {what} and there {'is' if there == 1 else 'are'} {there:g}", key=key)
+        Problem(
+            f"a trial asks {wanted:g} {what} and there {'is' if there == 1 else 'are'} {there:g}; give that at most",
+            key=key,
+        )
         for what, key, wanted, there in (
             ("CPUs", "resources.cpus", asked.cpus, machine.cpus),
             ("GPUs", "resources.gpus", asked.gpus, machine.gpus),
@@ -36,11 +38,23 @@ def slots(asked: Resources, machine: Machine) -> int:
     ]
     if short:
         raise Refused(short, next="stsweep run … --set resources.gpus=0, or lower resources.cpus")
-    fit = math.floor(machine.cpus / asked.cpus)
-    if asked.gpus > 0:
-        per_gpu = math.floor(1 / asked.gpus) if asked.gpus < 1 else 1 / asked.gpus
-        fit = min(fit, math.floor(machine.gpus * per_gpu))
+    fit = fitting(asked, machine)
     return min(fit, asked.concurrent or fit)
+
+
+def fitting(asked: Resources, machine: Machine) -> int:
+    """Trials that fit at once; 0 when not even one does."""
+    fit = _times(asked.cpus, machine.cpus)
+    if asked.gpus >= 1:
+        fit = min(fit, _times(asked.gpus, machine.gpus))
+    elif asked.gpus > 0:  # no trial lies on two GPUs
+        fit = min(fit, _times(asked.gpus, 1) * int(machine.gpus))
+    return fit
+
+
+def _times(part: float, whole: float) -> int:
+    """How often a part fits, in Ray's own unit, 1/10,000: as binary fractions, 0.07 would fit 99 times into 7."""
+    return round(whole * 10_000) // max(1, round(part * 10_000))
 
 
 def threads(asked: Resources) -> int:

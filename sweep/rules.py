@@ -41,7 +41,7 @@ def _objective(spec: SweepSpec, findings: Findings) -> None:
         message = f"{task} has only a test split, opened once, after the choice; choose on stsb dev or sickr dev"
         findings.add(("objective", "task"), message)
     elif split == "test":
-        why = "a test split is opened once, after the choice (stsweep test)"
+        why = "a test split is opened once, after the choice (stsweep eval --sweep NAME)"
         findings.add(("objective", "split"), f"{why}; choose on {' or '.join(choosable)}")
     else:
         message = f"{show(split)} is no split of {task}; give {' or '.join(choosable)}{nearest(split, choosable)}"

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep import check as checks
-from sweep.driver import ray_session, run_sweep
-from sweep.errors import Exit
-from sweep.record import Record, best_trial, name_is_taken
-from sweep.resources import slots, threads
+from sweep.driver import job_has_working_dir, prepare_sweep, ray_session, run_trials
+from sweep.errors import Exit, Problem, Refused, Unreachable
+from sweep.record import Record, best_trial
+from sweep.resources import fitting, slots
+from sweep.root import check_name
 from sweep.show import outcome_text
 from sweep.space import trial_count
 from sweep.spec import rungs, spec_hash
 from sweep.table import Follower, make_view
 from sweep.tracking import Mirror, default_uri
-from sweep.trial import Job
+from sweep.trial import job_of
 
 if TYPE_CHECKING:
     from sweep.spec import SweepSpec
+
+_CLUSTER_TIMEOUT_S = 3.0
 
 
 def run(spec: SweepSpec, *, root: Path, name: str | None, address: str | None, command: str) -> Exit:
@@ -30,10 +34,11 @@ def run(spec: SweepSpec, *, root: Path, name: str | None, address: str | None, c
         Refused: the spec, the machine or the name does not allow it; nothing was started or overwritten.
         Unreachable: a model, the data or the cluster is not there.
     """
-    name = name or spec.name
-    if (root / name).exists():
-        raise name_is_taken(root / name)
+    name = spec.name if name is None else name
+    _check_root(root)
+    check_name(root, name)
     checks.check(spec, address=address)
+    _reach(address)
     objective = spec.objective
     about = {
         "objective": f"{objective.task} {objective.split} {objective.metric}",
@@ -45,10 +50,13 @@ def run(spec: SweepSpec, *, root: Path, name: str | None, address: str | None, c
     }
     record = Record.create(root, name, spec.to_yaml(), about)
     mirror = Mirror(record, spec.tracking_uri or default_uri(root))
-    mirror.start()
     begin = time.monotonic()
     try:
-        _drive(spec, record, address)
+        _drive(spec, record, address, mirror)
+    except BaseException:
+        if not record.trials():  # nothing has started, so that the name is free again
+            record.discard()
+        raise
     finally:
         record.release()
         complaints = mirror.finish(timeout_s=30)
@@ -58,29 +66,47 @@ def run(spec: SweepSpec, *, root: Path, name: str | None, address: str | None, c
     record.write_outcome(text)
     print(text)
     trials = record.trials()
-    if any(trial.state in ("running", "interrupted") for trial in trials):
+    if len(trials) < trial_count(spec) or any(trial.state in ("running", "interrupted") for trial in trials):
         return Exit.INTERRUPTED
     return Exit.DONE if best_trial(trials) else Exit.NONE_COMPLETED
 
 
-def _drive(spec: SweepSpec, record: Record, address: str | None) -> None:
+def _drive(spec: SweepSpec, record: Record, address: str | None, mirror: Mirror) -> None:
     print(f"sweep {record.name}: starting Ray; the record is {record.folder}", file=sys.stderr)
     with ray_session(address, record) as machine:
-        at_once = slots(spec.resources, machine)
-        record.write_slots(at_once)
-        objective = spec.objective
-        job = Job(
-            rungs=rungs(spec),
-            task=objective.task,
-            split=objective.split,
-            metric=objective.metric,
-            data_dir=spec.data_folder,
-            threads=threads(spec.resources),
-        )
-        print(f"{at_once} trials at once on {machine.cpus:g} CPUs and {machine.gpus:g} GPUs", file=sys.stderr)
+        fit = fitting(spec.resources, machine)
+        # A cluster may grow with what waits for it, from no worker at all; this machine cannot.
+        at_once = slots(spec.resources, machine) if address is None else spec.resources.concurrent or trial_count(spec)
+        record.write_slots(min(fit, at_once) or None)
+        print(f"{machine.cpus:g} CPUs, {machine.gpus:g} GPUs: {fit} trials at once; preparing", file=sys.stderr)
+        job = job_of(spec)
+        prepare_sweep(spec, record, job)
+        mirror.start()
         follower = Follower(record, make_view(len(job.rungs), spec.searched))
         follower.start()
         try:
-            run_sweep(spec, record, job, machine)
+            run_trials(spec, record, job, at_once)
         finally:
             follower.finish()
+
+
+def _check_root(root: Path) -> None:
+    """Refuse a root that goes with the job: Ray copies `--working-dir` to a temporary folder and runs there."""
+    if job_has_working_dir() and not root.is_absolute():
+        message = f"{str(root)!r} lies in the job's temporary working directory and would be lost with it"
+        raise Refused([Problem(message, key="--root")], next="stsweep run SPEC --root /a/folder/that/stays")
+
+
+def _reach(address: str | None) -> None:
+    """Refuse a cluster's `HOST:PORT` or `ray://HOST:PORT` where nothing listens; Ray says so after a minute only."""
+    if address is None or address in ("auto", "local"):
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_CLUSTER_TIMEOUT_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it has no port"
+        problem = Problem(f"no Ray cluster answers at {address}: {why}; give HOST:PORT of its head", key="--address")
+        raise Unreachable(
+            [problem], next="ray status, or leave --address and RAY_ADDRESS out to run on this machine"
+        ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from evaluation.tasks import TASKS, load_pairs
 from model.config import EncoderConfig, TrainConfig
-from sweep.errors import Problem, Refused, nearest
+from model.source import find_fault
+from sweep.check import is_absent
+from sweep.errors import Problem, Refused, Unreachable, nearest
 from sweep.knobs import KNOBS, value_of
 from sweep.record import Record, best_trial
+from sweep.spec import DATA_VARIABLE, load_spec
 from sweep.yaml_file import scalar
 
 if TYPE_CHECKING:
@@ -26,8 +30,17 @@ AVERAGES = {
 }
 """Published averages over test splits: the paper's five tasks, and the seven of SimCSE. Never one for the other."""
 
-Entries = dict[str, Callable[[], "Encoder"]]
-"""Name in the table → how to get that encoder: one is in memory at a time."""
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the table: an encoder that is made when its turn comes, so that one is in memory at a time."""
+
+    pooling: str | None
+    make: Callable[[], Encoder]
+
+
+Entries = dict[str, Entry]
+"""Name in the table → that row."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +48,8 @@ class ScoreTable:
     """Scores of several encoders, by name, in the order of the table."""
 
     scores: Mapping[str, Sequence[Score]]
+    poolings: Mapping[str, str | None]
+    """Encoder → the pooling that it was scored with; None for the lexical floor."""
 
     def averages(self) -> dict[str, dict[str, float]]:
         """Average → encoder → mean Spearman × 100; only those on all of whose tasks every encoder has a test score."""
@@ -47,7 +62,11 @@ class ScoreTable:
 
     def to_json(self) -> dict[str, Any]:
         """`scores`: one entry an encoder and split; `averages` as above."""
-        rows = [{"encoder": name} | asdict(score) for name, row in self.scores.items() for score in row]
+        rows = [
+            {"encoder": name, "pooling": self.poolings[name]} | asdict(score)
+            for name, row in self.scores.items()
+            for score in row
+        ]
         return {"scores": rows, "averages": self.averages()}
 
     def to_text(self) -> str:
@@ -57,7 +76,8 @@ class ScoreTable:
         for average, values in self.averages().items():
             said = ", ".join(f"{name} {value:.2f}" for name, value in values.items())
             lines.append(f"{average} (mean of {', '.join(AVERAGES[average])} test): {said}")
-        return "\n".join(lines)
+        poolings = ", ".join(f"{name} {pooling}" for name, pooling in self.poolings.items() if pooling)
+        return "\n".join([*lines, f"pooling: {poolings}"] if poolings else lines)
 
 
 def _test_scores(row: Sequence[Score], tasks: Sequence[str]) -> list[float]:
@@ -86,7 +106,7 @@ def evaluate(
         changes: `encoder.KNOB=VALUE`, for each of `models`.
         corpus: comma-joined text files that the lexical floor is fitted on; None takes the sweep's own, if any.
         word_counts: word frequencies for the lexical floor.
-        data_dir: the STS data.
+        data_dir: the STS data; None takes the sweep's own, else STSWEEP_DATA.
 
     Raises:
         Refused: nothing to score, a change that is none, nothing to fit the lexical floor on, no winner yet.
@@ -95,14 +115,28 @@ def evaluate(
     if not models and record is None:
         raise Refused([Problem("nothing to score: name an encoder, `lexical`, or --sweep NAME")], next="stsweep ls")
     ids = [task.strip() for task in (tasks or _own_task(record)).split(",") if task.strip()]
-    pairs = [load_pairs(task, _split(task, split), data_dir) for task in dict.fromkeys(ids)]
+    if not ids:
+        raise Refused(
+            [Problem(f"{tasks!r} names no task; give some of {', '.join(TASKS)}", key="--tasks")],
+            next="stsweep eval --help",
+        )
+    folder = data_dir or _own_data(record)
+    pairs = [load_pairs(task, _split(task, split), folder) for task in dict.fromkeys(ids)]
     files = [file.strip() for file in corpus.split(",")] if corpus else None
     entries: Entries = _sweep_entries(record, files, word_counts) if record else {}
     entries |= {name: _entry(name, changes, files, word_counts) for name in models}
 
     from evaluation.score import score
 
-    return ScoreTable({name: score(make(), pairs) for name, make in entries.items()})
+    poolings = {name: entry.pooling for name, entry in entries.items()}
+    return ScoreTable({name: score(entry.make(), pairs) for name, entry in entries.items()}, poolings)
+
+
+def _own_data(record: Record | None) -> Path | None:
+    if record is not None:
+        return load_spec(record.folder / "spec.yaml").data_folder
+    given = os.environ.get(DATA_VARIABLE)
+    return Path(given) if given else None
 
 
 def _own_task(record: Record | None) -> str:
@@ -115,18 +149,19 @@ def _split(task: str, split: str) -> str:
     return known[0] if len(known) == 1 else split
 
 
-def _entry(
-    name: str, changes: Sequence[str], corpus: Sequence[str] | None, word_counts: Path | None
-) -> Callable[[], Encoder]:
+def _entry(name: str, changes: Sequence[str], corpus: Sequence[str] | None, word_counts: Path | None) -> Entry:
     if name == LEXICAL:
         if not corpus and word_counts is None:
             raise Refused(
                 [Problem("the lexical floor is fitted on training sentences or word counts, and neither was given")],
                 next="stsweep eval lexical --corpus FILE, or --corpus demo, or --word-counts FILE",
             )
-        return lambda: _lexical(corpus or (), word_counts)
+        return Entry(None, lambda: _lexical(corpus or (), word_counts))
     config = encoder_config(name, changes)
-    return lambda: _load(config)
+    if fault := find_fault(name):  # told before the encoders ahead of it are scored for minutes
+        kind = Unreachable if is_absent(name) else Refused
+        raise kind([Problem(fault + nearest(name, [LEXICAL]))], next="stsweep eval MODEL, a folder or package:NAME")
+    return Entry(config.pooling, lambda: _load(config))
 
 
 def encoder_config(name: str, changes: Sequence[str] = ()) -> EncoderConfig:
@@ -165,18 +200,19 @@ def _sweep_entries(record: Record, corpus: Sequence[str] | None, word_counts: Pa
     best = best_trial(record.trials())
     if best is None:
         raise Refused(
-            [Problem(f"no trial of {record.name!r} has reached the top rung yet")], next=f"stsweep status {record.name}"
+            [Problem(f"no trial of {record.name!r} has reached the top rung yet")],
+            next=f"stsweep status {record.argument}",
         )
     config = TrainConfig.from_flat(best.config)
     folder = best.folder / "encoder"
     entries: Entries = {
-        f"{record.name} {best.number:04d}": lambda: _load(saved_config(folder)),
-        "untrained": lambda: _load(config.encoder),
+        f"{record.name} {best.number:04d}": Entry(config.encoder.pooling, lambda: _load(saved_config(folder))),
+        "untrained": Entry(config.encoder.pooling, lambda: _load(config.encoder)),
     }
     if config.teacher.name is not None:
         teacher = EncoderConfig(name=config.teacher.name, pooling=config.teacher.pooling)
-        entries["teacher"] = lambda: _load(teacher)
-    return entries | {LEXICAL: lambda: _lexical(corpus or config.data.corpus, word_counts)}
+        entries["teacher"] = Entry(teacher.pooling, lambda: _load(teacher))
+    return entries | {LEXICAL: Entry(None, lambda: _lexical(corpus or config.data.corpus, word_counts))}
 
 
 def _load(config: EncoderConfig) -> Encoder:

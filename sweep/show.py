@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.errors import Problem, Refused
-from sweep.record import Record, Trial, best_trial, busy_share, sweep_names
+from sweep.record import Record, Trial, best_trial, busy_share
+from sweep.root import sweep_names
 from sweep.table import knob_text, trial_table
 
 if TYPE_CHECKING:
@@ -38,7 +39,23 @@ def plan_text(plan: Plan) -> str:
 
 def sweeps_json(root: Path) -> list[dict[str, Any]]:
     """One entry a sweep, oldest first: name, state, trials by state, best score."""
-    return [_summary(Record.open(root, name)) for name in sweep_names(root)]
+    return [_summary_or_fault(root, name) for name in sweep_names(root)]
+
+
+def _summary_or_fault(root: Path, name: str) -> dict[str, Any]:
+    """A sweep whose record cannot be read is listed as such: it must not hide the others."""
+    try:
+        return _summary(Record.open(root, name))
+    except Refused as refused:
+        fault = str(refused.problems[0])
+        return {
+            "name": name,
+            "state": "unreadable",
+            "fault": fault,
+            "trials": {},
+            "best_trial": None,
+            "best_score": None,
+        }
 
 
 def sweeps_text(root: Path) -> str:
@@ -104,14 +121,14 @@ def outcome_text(record: Record, seconds: float) -> str:
             f"workers busy {share:.2f} of {about['slots']} slots × time (first trial's start to last one's end)"
         )
     if best_trial(trials):
-        lines += [best_text(record), f"Next: stsweep export {record.name}, stsweep ui {record.name}"]
+        lines += [best_text(record), f"Next: stsweep export {record.argument}, stsweep ui {record.argument}"]
     else:
         reasons = Counter(_last_line(trial.reason) for trial in trials if trial.reason)
         lines += [
             "no trial reached the top rung",
             *(f"  {count} × {reason}" for reason, count in reasons.most_common(3)),
         ]
-        lines.append(f"Next: stsweep status {record.name}")
+        lines.append(f"Next: stsweep status {record.argument}")
     return "\n".join(lines)
 
 
@@ -119,7 +136,8 @@ def _best(record: Record) -> Trial:
     trial = best_trial(record.trials())
     if trial is None:
         raise Refused(
-            [Problem(f"no trial of {record.name!r} has reached the top rung yet")], next=f"stsweep status {record.name}"
+            [Problem(f"no trial of {record.name!r} has reached the top rung yet")],
+            next=f"stsweep status {record.argument}",
         )
     return trial
 

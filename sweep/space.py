@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from model.config import TrainConfig
 from sweep.knobs import is_whole
-from sweep.search import Choices, Distribution, points
+from sweep.search import Choices, Distribution, each_value, points
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -55,6 +57,22 @@ def trial_config(spec: SweepSpec, point: Mapping[str, Any]) -> TrainConfig:
         pydantic.ValidationError: the point breaks a rule over several knobs that no single value breaks.
     """
     return spec.train.replace(point)
+
+
+def first_config(spec: SweepSpec) -> TrainConfig:
+    """`train` with the first choice, or the upper bound, of each searched knob: what the whole sweep prepares for.
+
+    `encoder.name` itself may be searched, and its default in `train` need not be there. A searched weight is above 0.
+    """
+    first = {}
+    for knob in spec.searched:
+        values = list(each_value(spec.grids, knob, spec.train.flatten()[knob]))
+        first[knob] = max(values) if knob.endswith("_weight") else values[0]
+    try:
+        return spec.train.replace(first)
+    except ValidationError:  # the first values do not go together; some others do
+        names = ("encoder.name", "teacher.name")
+        return spec.train.replace({knob: value for knob, value in first.items() if knob in names})
 
 
 def trial_count(spec: SweepSpec) -> int:

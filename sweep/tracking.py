@@ -126,6 +126,8 @@ class Mirror(threading.Thread):
         Returns:
             What a person should know: nothing, or what was not sent and what to type.
         """
+        if self.ident is None:  # never started
+            return []
         self._ending.set()
         self.join(timeout_s)
         if self.is_alive():

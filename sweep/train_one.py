@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from sweep.errors import Problem, Refused
+from sweep.check import check
+from sweep.errors import Exit, Problem, Refused
 from sweep.record import RowLog, write_whole
-from sweep.resources import threads
-from sweep.spec import rungs
-from sweep.trial import Job, run_trial
+from sweep.spec import Sampler
+from sweep.trial import job_of, run_trial
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,46 +18,40 @@ if TYPE_CHECKING:
     from sweep.spec import SweepSpec
 
 
-def train_one(spec: SweepSpec, out: Path, resume: bool) -> str:
-    """Train `spec.train` into `out`: rows, a checkpoint at every rung, and the encoder at the end.
+def train_one(spec: SweepSpec, out: Path, resume: bool) -> Exit:
+    """Train `spec.train` into `out`: rows, a checkpoint at every rung, and the encoder at the end; print the score.
 
     Returns:
-        What to print: the final score and where the encoder is.
+        DONE, or NONE_COMPLETED when the training ended without a score.
 
     Raises:
-        Refused: `out` exists and `resume` was not asked, or it has no checkpoint to resume from, or there is no score.
+        Refused: a mistake in the spec; `out` exists and `resume` was not asked, or it has no checkpoint to go on from.
+        model.InputError: the checkpoint is damaged, or of a run with other knobs.
     """
+    alone = spec.model_copy(update={"search": {}, "sampler": Sampler(name="random"), "trials": 1})
+    check(alone)
     checkpoint = out / "checkpoint"
     if resume and not checkpoint.exists():
         raise Refused(
-            [Problem(f"{out} has no checkpoint to go on from", key="--resume")], next=f"stsweep train … --out {out}"
+            [Problem(f"{out} has no checkpoint to go on from", key="--resume")], next=f"stsweep train SPEC --out {out}"
         )
     if not resume and out.exists():
         raise Refused(
             [Problem(f"{out} exists already; nothing was changed", key="--out")],
-            next="choose another --out, or add --resume to go on from its checkpoint",
+            next=f"stsweep train SPEC --out {out}-2, or --resume to go on from its checkpoint",
         )
     out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / "spec.yaml", spec.to_yaml())
-    objective = spec.objective
-    job = Job(
-        rungs=rungs(spec),
-        task=objective.task,
-        split=objective.split,
-        metric=objective.metric,
-        data_dir=spec.data_folder,
-        threads=threads(spec.resources),
-        keep_checkpoint=True,
-    )
-    run_trial(job, out, spec.train.flatten(), _print_row)
+    if not resume:
+        write_whole(out / "spec.yaml", alone.to_yaml())
+    run_trial(job_of(alone, keep_checkpoint=True), out, alone.train.flatten(), _print_row)
     row = RowLog(out).read()[-1]
-    said = f"{objective.task} {objective.split} {objective.metric}"
     if row.failure:
-        reason = (out / "error.txt").read_text(encoding="utf-8").strip() if (out / "error.txt").exists() else ""
-        raise Refused(
-            [Problem(f"{row.failure} at {row.sentences:,} sentences. {reason}")], next="lower the learning rate"
-        )
-    return f"{said} {row.score:.2f} after {row.sentences:,} sentences; the encoder is {out / 'encoder'}"
+        reason = (out / "error.txt").read_text(encoding="utf-8").strip()
+        print(f"{row.failure} after {row.sentences:,} sentences: {reason}")
+        return Exit.NONE_COMPLETED
+    said = f"{spec.objective.task} {spec.objective.split} {spec.objective.metric}"
+    print(f"{said} {row.score:.2f} after {row.sentences:,} sentences; the encoder is {out / 'encoder'}")
+    return Exit.DONE
 
 
 def _print_row(row: dict[str, Any]) -> None:

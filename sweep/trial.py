@@ -12,13 +12,16 @@ import shutil
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model.config import TrainConfig
-from model.errors import DivergedError, InputError
-from sweep.record import FLOOR, Row, RowLog, write_whole
+from model.errors import DivergedError, MisfitError
+from sweep.record import FLOOR, Row, RowLog, TrialState, write_whole
+from sweep.resources import threads
+from sweep.spec import rungs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from evaluation.pairs import Pairs
     from model.encoder import Encoder
     from model.training import Progress
+    from sweep.spec import SweepSpec
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,25 @@ class Job:
     threads: int
     keep_checkpoint: bool = False
     """Write a checkpoint at every rung, and start from the one that is there."""
+
+
+_WHY = {
+    "collapsed": "all sentences have the same embedding, or all pairs the same similarity: there is no correlation",
+    "diverged": "an embedding is not finite",
+}
+
+
+def job_of(spec: SweepSpec, *, keep_checkpoint: bool = False) -> Job:
+    """What a spec says of every one of its trials."""
+    return Job(
+        rungs=rungs(spec),
+        task=spec.objective.task,
+        split=spec.objective.split,
+        metric=spec.objective.metric,
+        data_dir=spec.data_folder,
+        threads=threads(spec.resources),
+        keep_checkpoint=keep_checkpoint,
+    )
 
 
 class Stopwatch:
@@ -97,9 +120,10 @@ def _run(job: Job, folder: Path, config: TrainConfig, report: Callable[[dict[str
     watch = Stopwatch()
     rows = RowLog(folder)
     last: Progress | None = None
+    precision = resolve_precision(config.precision, choose_device(None))
 
-    def write(index: int, score: float, failure: str | None, score_precision: str | None) -> None:
-        row = Row(
+    def make_row(index: int, score: float, failure: str | None, score_precision: str | None) -> Row:
+        return Row(
             rung_index=index,
             rung=job.rungs[index],
             step=last.step if last else 0,
@@ -114,41 +138,56 @@ def _run(job: Job, folder: Path, config: TrainConfig, report: Callable[[dict[str
             started=watch.started,
             time=time.time(),
         )
-        rows.append(row)
+
+    def write(row: Row) -> None:
+        if row.rung_index >= len(rows.read()):  # else it was written before the checkpoint that this run started from
+            rows.append(row)
         watch.pause(lambda: report({"rung": row.rung, "score": row.score, "rung_index": row.rung_index}))
 
-    index, precision = len(rows.read()), str(config.precision)
+    def fail(state: TrialState, reason: object) -> None:
+        write_whole(folder / "error.txt", f"{reason}\n")
+        write(make_row(index + 1, FLOOR, state, None))
+
+    index = len(rows.read()) - 1
     checkpoint = folder / "checkpoint"
     resume_from = checkpoint if job.keep_checkpoint and checkpoint.exists() else None
     try:
-        precision = resolve_precision(config.precision, choose_device(None))
         pairs = load_pairs(job.task, job.split, job.data_dir)
-        for last in train(config, evaluate_at=job.rungs, resume_from=resume_from, threads=job.threads):
-            if job.keep_checkpoint:
-                last.save(checkpoint)
-            is_top = index == len(job.rungs) - 1
-            score_precision = "bf16" if precision == "bf16" and not is_top else "fp32"
-            value, failure = _score(last.encoder, pairs, job.metric, score_precision)
-            if is_top and failure is None:
-                _save_whole(last.encoder, folder / "encoder")
-            write(index, value, failure, score_precision)
-            if failure is not None:
-                return
-            index += 1
-    except DivergedError:
-        write(index, FLOOR, "diverged", None)
-    except (torch.OutOfMemoryError, MemoryError, InputError) as error:
-        write_whole(folder / "error.txt", f"{error}\n")
-        write(index, FLOOR, "infeasible", None)
+        training = train(config, evaluate_at=job.rungs, resume_from=resume_from, threads=job.threads)
+        with closing(training):  # Ray ends a stopped trial inside `report`; what the generator holds must go then too
+            for last in training:
+                index = job.rungs.index(last.rung)
+                is_top = index == len(job.rungs) - 1
+                score_precision = "bf16" if precision == "bf16" and not is_top else "fp32"
+                value, failure = _score(last.encoder, pairs, job.metric, score_precision)
+                if is_top and failure is None:
+                    _save_whole(last.encoder, folder / "encoder")
+                if failure is not None:
+                    write_whole(folder / "error.txt", _WHY[failure] + "\n")
+                write(make_row(index, value, failure, score_precision))
+                if failure is not None:
+                    return
+                if job.keep_checkpoint:
+                    last.save(checkpoint)
+    except DivergedError as error:
+        fail("diverged", error)
+    except (torch.OutOfMemoryError, MemoryError, MisfitError) as error:
+        fail("infeasible", error)
+    finally:
+        last = None  # the exception's traceback holds this frame, and with it the encoder, while memory is freed
 
 
 def _save_whole(encoder: Encoder, folder: Path) -> None:
+    from model.cache import sync
     from model.encoder import save_encoder
 
     unfinished = folder.with_name(f".{folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)  # of a trial that was killed while it saved
     save_encoder(encoder, unfinished)
+    for path in (*unfinished.iterdir(), unfinished):
+        sync(path)
     unfinished.replace(folder)
+    sync(folder.parent)
 
 
 def _score(encoder: Encoder, pairs: Pairs, metric: str, precision: Any) -> tuple[float, str | None]:

@@ -41,7 +41,8 @@ def comparison_link(record: Record, base_url: str) -> str:
     runs = [trial.run for _, trial in sorted(sent.trials.items()) if trial.scored]
     if not runs:
         raise Refused(
-            [Problem(f"MLflow has no scored trial of sweep {record.name!r} yet")], next=f"stsweep status {record.name}"
+            [Problem(f"MLflow has no scored trial of sweep {record.name!r} yet")],
+            next=f"stsweep status {record.argument}",
         )
     return f"{base_url}/#/compare-runs?runs={_listed(runs)}&experiments={_listed([sent.experiment])}"
 
@@ -60,11 +61,12 @@ def serve_until_interrupted(record: Record, host: str, port: int) -> None:
         Unreachable: the server did not come up.
     """
     uri = mirrored_uri(record)
+    is_elsewhere = uri.startswith(("http://", "https://"))
+    port = port if is_elsewhere else unused_port(host, port)
     _send_the_rest(record, uri)
-    if uri.startswith(("http://", "https://")):
+    if is_elsewhere:
         print(comparison_link(record, uri.rstrip("/")))
         return
-    port = unused_port(host, port)
     link = comparison_link(record, _base_url(host, port))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(Exit.TERMINATED))  # so that the server is ended then too
     with served(uri, host, port, root=record.folder.parent) as server:
@@ -92,9 +94,9 @@ def unused_port(host: str, port: int = 0) -> int:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             raise Refused(
-                [Problem(f"cannot listen on {host}:{port}: {error.strerror or error}", key="--port")],
+                [Problem(f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}", key="--port")],
                 next="the same command with --port 0, which takes a free port",
             ) from None
         found: int = probe.getsockname()[1]

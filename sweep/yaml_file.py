@@ -115,7 +115,7 @@ def _read_text(path: Path, reader: _Reader) -> str:
     except FileNotFoundError:
         siblings = [str(other) for other in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
         problem = Problem(f"no such file{nearest(str(path), siblings)}", str(path))
-        raise Refused([problem], "stsweep init, which writes a first sweep file") from None
+        raise Refused([problem], "name a file, or a shipped sweep: stsweep run quickstart") from None
     except IsADirectoryError:
         raise reader.refused((None, "a folder, not a YAML file")) from None
     except OSError as error:

@@ -1,8 +1,9 @@
-"""Every shipped search space runs: two trials to two rungs, on a local encoder of DistilBERT's architecture."""
+"""Every shipped search space runs: to two rungs, on a local encoder of DistilBERT's architecture and 300 sentences."""
 
 from __future__ import annotations
 
 import json
+from itertools import product
 
 import pytest
 from ruamel.yaml import YAML
@@ -10,27 +11,41 @@ from ruamel.yaml import YAML
 import search_spaces
 
 
+def _shipped(name):
+    return YAML(typ="safe").load(search_spaces.folder() / f"{name}.yaml")
+
+
 @pytest.mark.parametrize("name", search_spaces.names())
-def test_it_runs_for_two_rungs(name, stsweep, workshop):
-    shipped = YAML(typ="safe").load(search_spaces.folder() / f"{name}.yaml")
-    has_teacher = "teacher" in shipped["train"]
+def test_it_runs_for_two_rungs(name, stsweep):
+    shipped = _shipped(name)
+    is_grid = shipped["sampler"]["name"] == "grid"
     changes = [
         "encoder.name=./encoder",
-        *(["teacher.name=./encoder"] if has_teacher else []),
-        "budget.sentences=512",
-        "scheduler.name=asha",
-        "scheduler.grace=256",
-        "scheduler.reduction_factor=2",
-        "objective.task=demo",
-        "resources.gpus=0",
-        "resources.cpus=1",
-        *([] if shipped["sampler"]["name"] == "grid" else ["trials=2"]),
+        *(["teacher.name=./encoder"] if "teacher" in shipped["train"] else []),
+        *("scheduler.name=asha", "scheduler.grace=256", "scheduler.reduction_factor=2", "budget.sentences=512"),
+        *("objective.task=demo", "resources.gpus=0", "resources.cpus=1"),
+        *([] if is_grid else ["trials=2"]),
     ]
-    if shipped["sampler"]["name"] == "grid":  # all its points would take minutes; one of its grids is enough
-        pytest.skip("see test_a_grid_runs_every_point_once")
     flags = [part for change in changes for part in ("--set", change)]
     ran = stsweep("run", name, "--name", f"space-{name}", *flags, STSWEEP_CORPUS="corpus.txt")
     assert ran.returncode == 0, ran.stderr
     status = json.loads(stsweep("status", f"space-{name}", "--json").stdout)
     assert status["rungs"] == [256, 512]
     assert {row["rung"] for trial in status["trial"] for row in trial["rows"]} == {256, 512}
+    assert all(trial["state"] in ("completed", "stopped") for trial in status["trial"])
+    if is_grid:
+        _assert_every_point_ran_once(shipped, status["trial"])
+
+
+def _assert_every_point_ran_once(shipped, trials):
+    """The expected points by hand: each grid around the defaults, the common centre once."""
+    knobs = list(dict.fromkeys(knob for grid in shipped["search"] for knob in grid))
+    centre = {knob: shipped["train"][knob.split(".")[0]][knob.split(".")[1]] for knob in knobs}
+    expected = set()
+    for grid in shipped["search"]:
+        for values in product(*(each["choices"] for each in grid.values())):
+            point = centre | dict(zip(grid, values, strict=True))
+            expected.add(tuple(point[knob] for knob in knobs))
+    found = [tuple(trial["point"][knob] for knob in knobs) for trial in trials]
+    assert len(found) == len(set(found))
+    assert set(found) == expected

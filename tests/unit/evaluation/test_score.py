@@ -57,8 +57,10 @@ def test_subsets_are_ranked_together_and_not_averaged():
 
 def test_duplicate_pairs_count_as_often_as_they_occur():
     part = pairs(first=("a", "a", "a", "b"), second=("a", "a", "e", "c"), gold=(5, 5, 0, 1))
+    similarity = [1 - distance.cosine(letters(a), letters(b)) for a, b in zip(part.first, part.second, strict=True)]
     (result,) = score(Counting(letters), [part])
     assert result.pairs == 4
+    assert result.pearson == pytest.approx(100 * stats.pearsonr(similarity, part.gold)[0])
 
 
 @pytest.mark.parametrize("constant", [[1.0, 2.0, 3.0], [0.0, 0.0, 0.0], [1e-30, 0.0, 0.0]])

@@ -78,7 +78,7 @@ def test_the_quickstart_needs_no_data_no_gpu_and_no_variable(monkeypatch: pytest
     assert (spec.objective.task, spec.objective.split) == ("demo", "dev")
     assert spec.resources.gpus == 0
     assert spec.train.encoder.name.startswith("package:")
-    assert rungs(spec) == (4_800, 9_600, 19_200)
+    assert rungs(spec) == (1_600, 3_200, 6_400)
 
 
 def test_distilface_searches_every_knob_of_the_paper(corpus: Path) -> None:

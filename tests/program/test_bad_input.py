@@ -1,0 +1,327 @@
+"""Bad input: one clear message on stderr, exit code 2, or 3 when something cannot be reached; nothing begins."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from sweep.cli import main
+from sweep.record import Record
+
+SPEC = """\
+name: bad
+train:
+  encoder: {name: ./encoder, keep_layers: [0, 5]}
+  data: {corpus: [corpus.txt]}
+  optim: {batch_size: 16}
+  budget: {sentences: 256}
+search:
+  optim.learning_rate: {low: 1e-4, high: 1e-2, log: true}
+  loss.temperature: {choices: [0.05, 0.5]}
+scheduler: {name: asha, grace: 64, reduction_factor: 2}
+objective: {task: demo, split: dev}
+trials: 6
+"""
+RATE = "optim.learning_rate: {low: 1e-4, high: 1e-2, log: true}"
+CHOICES = "loss.temperature: {choices: [0.05, 0.5]}"
+LINES = b"".join(b"Sentence number %d stands here.\n" % number for number in range(40))
+CORPORA = {
+    "corpus.txt": LINES,
+    "empty.txt": b"",
+    "blank.txt": b"\n \n\t\n",
+    "latin.txt": b"one\ntwo caf\xe9\n",
+    "cut.txt": LINES + "caf\u00e9".encode()[:-1],
+    "open.txt": LINES[:-1],
+    "three.txt": b"a b\nc d\ne f\n",
+    "one.txt": b"a b\n" * 9,
+    "nul.txt": b"a\0b\n",
+    "utf16.txt": "hello\nthere\n".encode("utf-16"),
+}
+PAIR = "main\tforum\t2015\t1\t{}\ta b\tc d\n"
+
+
+def encoder_folder(folder: Path) -> None:
+    """As much of an encoder as can be judged without loading it."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "distilbert", "n_layers": 6, "dim": 32}))
+    (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    (folder / "vocab.txt").write_text("[UNK]\n")
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """A folder with a spec that passes `check`, corpora with a fault each, and a root with one sweep in it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for variable in ("STSWEEP_DATA", "STSWEEP_ROOT", "RAY_ADDRESS"):
+        monkeypatch.delenv(variable, raising=False)
+    encoder_folder(tmp_path / "encoder")
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    for name, content in CORPORA.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "data" / "STS" / "STSBenchmark").mkdir(parents=True)
+    (tmp_path / "folder.yaml").mkdir()
+    about = {"objective": "demo dev spearman", "rungs": [64, 256], "searched": [], "trials": 6}
+    Record.create(tmp_path / "sweeps", "taken", SPEC, about).release()
+    (tmp_path / "sweeps" / "notes.txt").write_text("mine\n")
+    return tmp_path
+
+
+@pytest.fixture
+def refused(world, monkeypatch, capsys):
+    """Run a command that must be refused; returns what it says, after looking that nothing has begun or changed."""
+
+    def command(*arguments: str, code: int = 2) -> str:
+        before, loaded = _tree(world), "ray" in sys.modules
+        monkeypatch.setattr(sys, "argv", ["stsweep", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        printed = capsys.readouterr()
+        assert end.value.code == code, printed.err
+        assert printed.out == ""
+        assert printed.err.startswith("stsweep: ")
+        assert printed.err.count("stsweep: ") == 1
+        assert "\nNext: " in printed.err
+        assert "Traceback" not in printed.err
+        assert _tree(world) == before
+        assert ("ray" in sys.modules) == loaded
+        return printed.err
+
+    return command
+
+
+def _tree(folder: Path) -> dict[str, bytes | None]:
+    return {str(path): path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
+
+
+@pytest.mark.parametrize("command", [("check",), ("run", "--name", "new")], ids=["check", "run"])
+@pytest.mark.parametrize(
+    ("change", "code", "said"),
+    [
+        ("data.corpus=corpsu.txt", 2, "no such file; did you mean"),
+        ("data.corpus=empty.txt", 2, "holds no sentence (0 bytes)"),
+        ("data.corpus=blank.txt", 2, "holds no sentence (5 bytes)"),
+        ("data.corpus=latin.txt", 2, "line 2, byte 11: 0xe9 is not UTF-8"),
+        ("data.corpus=utf16.txt", 2, "iconv -f UTF-16"),
+        ("data.corpus=nul.txt", 2, "line 1, byte 1: NUL"),
+        ("data.corpus=cut.txt", 2, "ends inside a UTF-8 character"),
+        ("data.corpus=open.txt", 2, "the last line (line 40) has no line end"),
+        ("data.corpus=one.txt", 2, "1 distinct sentence is too few; a batch takes at least 2"),
+        ("data.corpus=encoder", 2, "is a folder"),
+        ("data.corpus=$STSWEEP_NOWHERE", 2, "the variable STSWEEP_NOWHERE is not set"),
+        ("optim.batch_size=64", 2, "a batch of 64 is more than the corpus, 40 distinct sentences; give at most 40"),
+        ("encoder.pooling=avg_last5", 2, "give one of cls, avg_last_hidden"),
+        ("encoder.keep_layers=0,6", 2, "give 0 to 5, or -6 to -1"),
+        ("objective.metric=kendall", 2, "give one of spearman, pearson"),
+        ("objective.task=stsbb", 2, "did you mean stsb?"),
+        ("objective.split=devv", 2, "did you mean dev?"),
+        ("objective.split=test", 2, "stsweep eval"),
+        ("sampler.name=tpo", 2, "did you mean tpe?"),
+        ("scheduler.name=ash", 2, "did you mean asha?"),
+        ("loss.temprature=1", 2, "did you mean loss.temperature?"),
+        ("frobnicate=1", 2, "keys: "),
+        ("=1", 2, "keys: "),
+        ("trials", 2, "no '='; give KEY=VALUE"),
+        ("", 2, "no '='; give KEY=VALUE"),
+        ("trials=0", 2, "give a whole number from 1"),
+        ("optim.learning_rate=nan", 2, "give a finite number above 0"),
+        ("optim.learning_rate=.inf", 2, "give a finite number above 0"),
+        ("resources.gpus=64", 2, "a trial asks 64 GPUs and there"),
+        ("resources.cpus=4096", 2, "a trial asks 4096 CPUs and there"),
+        ("objective.task=stsb", 2, "--data-dir FOLDER"),
+        ("encoder.name=./encoders", 3, "did you mean"),
+        ("encoder.name=no-one/nothing", 3, "hf download no-one/nothing"),
+        ("teacher.name=no-one/nothing", 3, "hf download no-one/nothing"),
+        ("encoder.name=package:not_there", 3, "pip install not-there"),
+        ("encoder.name=folder.yaml", 2, "has no config.json"),
+    ],
+)
+def test_a_change_that_cannot_be_is_refused_with_where_it_came_from(refused, command, change, code, said):
+    message = refused(command[0], "spec.yaml", *command[1:], "--set", change, code=code)
+    assert said in message
+    assert f"--set {change}:" in message
+    assert "Next: correct it, then: stsweep check spec.yaml" in message
+
+
+def test_a_corpus_smaller_than_a_batch_is_refused_with_the_line_of_the_batch(refused):
+    message = refused("check", "spec.yaml", "--set", "data.corpus=three.txt")
+    assert "spec.yaml:5: optim.batch_size: a batch of 16 is more than the corpus, 3 distinct sentences; " in message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (CHOICES, "loss.temprature: {choices: [1]}", ":9: search.loss.temprature: no such knob; did you mean"),
+        (RATE, "optim.learning_rate: {low: 1e-2, high: 1e-4}", ":8: search.optim.learning_rate.high: low 0.01 and"),
+        (RATE, "optim.learning_rate: {low: 1e-4, high: .inf}", "high: inf is not allowed; give a finite number"),
+        (RATE, "optim.learning_rate: {low: .nan, high: 1}", "low: nan is not allowed; give a finite number"),
+        (RATE, "optim.learning_rate: {low: 0, high: 1, log: true}", "low: 0 is not allowed; give a finite number abov"),
+        (RATE, "encoder.dropout: {low: 0, high: 0.3, log: true}", "the logarithm of low = 0.0 does not exist"),
+        (CHOICES, "loss.temperature: {choices: []}", ":9: search.loss.temperature.choices: [] is not allowed"),
+        (CHOICES, "loss.temperature:", "null is not a distribution"),
+        (CHOICES, "optim.batch_size: {choices: [8, 41]}", ":9: optim.batch_size: a batch of 41 is more than the corp"),
+        ("name: ./encoder", "name: ./encoders", ":3: encoder.name: there is no folder"),
+        ("trials: 6", "trials: !!int 6", ":12: tag !!int is not allowed"),
+        ("trials: 6", "trials: 6\ntrials: 7", ":13: 'trials' is given twice, first on line 12"),
+        ("  optim: {", "\toptim: {", ":5: a tab in the indentation"),
+        ("name: bad", "name: [bad", "not YAML"),
+        ("name: bad", "name: Not This", ":1: name: 'Not This' is not allowed"),
+        ("name: bad", "name: caf\udce9", ":1: not UTF-8: byte 0xe9 at offset 9"),
+        (SPEC, "- name\n", ":1: not a mapping"),
+        (SPEC, "", ":1: the file is empty"),
+        (SPEC, LINES.decode(), ":1: not a mapping"),
+    ],
+)
+def test_a_spec_that_cannot_be_is_refused_with_its_line(refused, world, old, new, said):
+    code = 3 if "encoders" in new else 2
+    (world / "spec.yaml").write_bytes(SPEC.replace(old, new).encode(errors="surrogateescape"))
+    message = refused("check", "spec.yaml", code=code)
+    assert f"spec.yaml{said}" in message if said.startswith(":") else said in message
+    assert "stsweep check spec.yaml" in message
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("spce.yaml", "no such file; did you mean spec.yaml?"),
+        ("quikstart", "did you mean quickstart?; shipped: "),
+        ("nowhere/spec.yaml", "no such file"),
+        ("folder.yaml", "a folder, not a YAML file"),
+        ("spec.yaml/x", "Not a directory"),
+        ("s" * 300, "File name too long"),
+        (sys.executable, "not UTF-8"),
+    ],
+    ids=["near", "shipped", "folder missing", "folder", "below a file", "long", "program"],
+)
+def test_a_spec_that_is_no_file_is_refused(refused, spec, said):
+    assert said in refused("check", spec)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_spec_that_may_not_be_read_is_refused(refused, world):
+    (world / "locked.yaml").touch(mode=0)
+    assert "cannot be read: Permission denied" in refused("check", "locked.yaml")
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("2.5\ta b\tc d\n", "sts-dev.csv:1: 3 tab-separated column(s) where 7 or more are needed"),
+        (PAIR.format(1) + PAIR.format("x"), "sts-dev.csv:2: gold 'x' is not a number; allowed is 0 to 5"),
+        (PAIR.format("nan") * 2, "sts-dev.csv:1: gold nan is out of range"),
+        (PAIR.format(1) + "\udce9\n", "sts-dev.csv:2: not UTF-8: byte 0xe9 at byte offset 28"),
+        ("", "the file is empty"),
+        (PAIR.format(1), "needs at least 2"),
+        (PAIR.format(1) * 9, "every gold is 1"),
+        (None, "no such file"),
+    ],
+)
+def test_a_damaged_sts_file_is_refused_with_its_line(refused, world, rows, said):
+    if rows is not None:
+        (world / "data/STS/STSBenchmark/sts-dev.csv").write_bytes(rows.encode(errors="surrogateescape"))
+    assert said in refused("check", "spec.yaml", "--set", "objective.task=stsb", "--data-dir", "data")
+
+
+@pytest.mark.parametrize(
+    ("name", "following"),
+    [
+        ("../x", "x"),
+        ("a b", "a-b"),
+        ("Mine", "mine"),
+        ("a/b", "a-b"),
+        ("", "sweep"),
+        (".", "sweep"),
+        ("-x", "x"),
+        ("mlflow.db", "my-mlflow.db"),
+        ("x" * 300, "x" * 60),
+    ],
+)
+def test_a_name_that_is_no_plain_folder_name_is_refused_with_one_that_is(refused, name, following):
+    message = refused("run", "spec.yaml", f"--name={name}", "--root", "sweeps")
+    assert message.startswith(f"stsweep: --name: {name[:80]!r} is not allowed; give ")
+    assert message.endswith(f"Next: stsweep run spec.yaml --name {following}\n")
+
+
+def test_a_name_that_exists_is_refused_with_a_free_one_and_the_root_to_type(refused, world):
+    assert "--name taken-2, or stsweep status taken\n" in refused("run", "spec.yaml", "--name", "taken")
+    assert "which is no sweep, exists" in refused("run", "spec.yaml", "--name", "notes.txt")
+    (world / "sweeps").rename(world / "else where")
+    message = refused("run", "spec.yaml", "--name", "taken", "--root", "else where")
+    assert "--name taken-2 --root 'else where', or stsweep status taken --root 'else where'" in message
+
+
+@pytest.mark.parametrize("root", ["spec.yaml", "spec.yaml/x", "/proc/nowhere", "r" * 300])
+def test_a_root_that_cannot_be_written_to_is_refused(refused, root):
+    assert "--root: " in refused("run", "spec.yaml", "--root", root)
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [("127.0.0.1:1", "Connection refused"), ("ray://127.0.0.1:1", "Connection refused"), ("head", "has no port")],
+)
+def test_a_cluster_that_is_not_there_is_refused_before_the_sweep_has_a_folder(refused, address, why):
+    message = refused("run", "spec.yaml", "--name", "new", "--address", address, code=3)
+    assert f"no Ray cluster answers at {address}" in message
+    assert why in message
+
+
+@pytest.mark.parametrize("command", ["status", "best", "compare", "export", "ui"])
+@pytest.mark.parametrize("name", ["takn", "../sweeps/taken", "", ".", "notes.txt", "z" * 300])
+def test_a_sweep_that_is_not_there_is_refused_with_those_that_are(refused, command, name):
+    message = refused(command, name)
+    assert f"there is no sweep {name!r} in sweeps, which has taken" in message
+    assert ("did you mean taken?" in message) == (name == "takn")
+
+
+@pytest.mark.parametrize("command", [("best",), ("export",), ("export", "--trial", "3")])
+def test_a_sweep_without_a_completed_trial_has_nothing_to_give(refused, command):
+    assert "Next: stsweep status taken\n" in refused(command[0], "taken", *command[1:])
+
+
+def test_a_damaged_record_is_named(refused, world):
+    (world / "sweeps/taken/sweep.json").write_text('{"format": 1, "na')
+    assert "sweeps/taken/sweep.json: damaged: " in refused("status", "taken")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "following"),
+    [
+        (("chekc", "spec.yaml"), "stsweep --help"),
+        (("check",), "stsweep check --help"),
+        (("check", "spec.yaml", "--nmae", "x"), "stsweep check --help"),
+        (("run", "spec.yaml", "more"), "stsweep run --help"),
+        (("check", "spec.yaml", "--set"), "stsweep --help"),
+        (("export", "taken", "--trial", "x"), "stsweep export --help"),
+        (("train", "spec.yaml"), "stsweep train --help"),
+        (("train", "spec.yaml", "--out", "encoder"), "stsweep train spec.yaml --out encoder-2"),
+        (("train", "spec.yaml", "--out", "new", "--resume"), "stsweep train spec.yaml --out new"),
+        (("train", "spec.yaml", "--out", "new", "--set", "data.corpus=no.txt"), "stsweep check spec.yaml"),
+        (("train", "spec.yaml", "--out", "spec.yaml/x"), "stsweep train spec.yaml --out spec.yaml/x"),
+        (("eval",), "stsweep ls"),
+        (("eval", "lexical"), "stsweep eval lexical --corpus FILE"),
+        (("eval", "lexical", "--corpus", "demo", "--tasks", "stsbb"), "stsweep eval lexical"),
+        (("eval", "lexical", "--corpus", "demo", "--tasks", ","), "stsweep eval --help"),
+        (("eval", "lexical", "--corpus", "demo", "--split", "devv"), "stsweep eval lexical"),
+        (("eval", "--sweep", "takn"), "stsweep ls"),
+        (("ui", "taken", "--port", "99999"), "--port 0"),
+        (("ls", "--root", "spec.yaml"), "another --root"),
+    ],
+)
+def test_a_command_that_cannot_be_run_says_what_to_type(refused, arguments, following):
+    assert following in refused(*arguments).partition("\nNext: ")[2]
+
+
+def test_an_encoder_that_is_not_there_is_refused_before_any_is_scored(refused):
+    message = refused("eval", "lexical", "lexica", "--corpus", "demo", code=3)
+    assert "did you mean lexical?" in message
+
+
+def test_the_process_itself_ends_with_the_exit_code_and_prints_no_result(world, stsweep):
+    for code, change in ((0, "trials=5"), (2, "trials=0"), (3, "encoder.name=no-one/nothing")):
+        ran = stsweep("check", "spec.yaml", "--set", change, cwd=world)
+        assert (ran.returncode, bool(ran.stdout), bool(ran.stderr)) == (code, code == 0, code != 0)
+    assert stsweep(cwd=world).stdout.startswith("Usage: stsweep ")

@@ -1,0 +1,275 @@
+"""The bridge to Optuna, with a real study and a real record; the workers' rows are written by hand."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+
+import cloudpickle
+import optuna
+import pytest
+from ray.tune.search import Searcher
+
+from sweep.record import FLOOR, Record, Row, RowLog, write_whole
+from sweep.searcher import OptunaBridge, create_study
+from tests.unit.sweep.specs import ABOUT, RUNGS, load, row
+
+SPEC = """\
+name: s
+train: {optim: {batch_size: 16}, budget: {sentences: 256}}
+search:
+  optim.learning_rate: {low: 1e-5, high: 1e-2, log: true}
+  encoder.pooling: {choices: [cls, avg_last_hidden]}
+sampler: {name: tpe, startup_trials: 3}
+scheduler: {name: asha, grace: 64, reduction_factor: 2}
+objective: {task: demo, split: dev}
+trials: 4
+"""
+GRID = """\
+name: g
+train: {optim: {batch_size: 16}, budget: {sentences: 256}}
+search:
+  optim.batch_size: {choices: [8, 16, 32]}
+  encoder.pooling: {choices: [cls, avg_last2]}
+sampler: {name: grid}
+objective: {task: demo, split: dev}
+"""
+WEIGHTS = """\
+name: w
+train: {teacher: {name: ./teacher}, optim: {batch_size: 16}, budget: {sentences: 256}}
+search:
+  loss.contrastive_weight: {choices: [0, 1]}
+  loss.distillation_weight: {choices: [0, 1]}
+sampler: {name: random, seed: 3}
+objective: {task: demo, split: dev}
+trials: 8
+"""
+
+
+class Sweep:
+    """A driver without Ray: asks the bridge, writes what a worker would, and tells the bridge."""
+
+    def __init__(self, root: Path, text: str = SPEC, *overrides: str, name: str = "s") -> None:
+        root.mkdir(exist_ok=True)
+        spec = load(root, text, *overrides)
+        self.record = Record.create(root / "sweeps", name, spec.to_yaml(), ABOUT)
+        self.study = create_study(spec, self.record.folder, name)
+        self.bridge = OptunaBridge(spec, self.record, self.study, top_rung=RUNGS[-1])
+        self.ids = itertools.count()
+
+    def run_one(self, *rows: Row, error: bool = False, written: str | None = None) -> int | None:
+        """One trial from proposal to end; its number, or None after the last."""
+        trial_id = f"ray{next(self.ids)}"
+        proposed = self.bridge.suggest(trial_id)
+        if proposed == Searcher.FINISHED:
+            return None
+        assert isinstance(proposed, dict)
+        folder = self.record.trial_folder(proposed["number"])
+        for each in rows:
+            RowLog(folder).append(each)
+        if written is not None:
+            write_whole(folder / "error.txt", written)
+        self.bridge.on_trial_complete(trial_id, error=error)
+        number: int = proposed["number"]
+        return number
+
+    def told(self, number: int) -> optuna.trial.FrozenTrial:
+        return self.study.trials[number]
+
+    def ended(self, number: int) -> tuple[str, str | None]:
+        trial = self.record.trials()[number]
+        return trial.state, trial.reason
+
+
+def infeasible(trial: optuna.trial.FrozenTrial) -> bool:
+    return any(value > 0 for value in trial.constraints.values())
+
+
+def test_a_trial_at_the_top_rung_is_complete_with_its_last_score(tmp_path):
+    sweep = Sweep(tmp_path)
+    number = sweep.run_one(row(0, 30.0), row(1, 50.0), row(2, 40.0))
+    told = sweep.told(number)
+    assert (told.state.name, told.value) == ("COMPLETE", 40.0)
+    assert told.intermediate_values == {0: 30.0, 1: 50.0, 2: 40.0}
+    assert sweep.ended(number) == ("completed", None)
+    kept = optuna.load_study(study_name="s", storage=f"sqlite:///{sweep.record.folder / 'study.db'}")
+    assert kept.trials == [told], "another process reads the same"
+
+
+def test_a_trial_that_was_stopped_is_pruned_with_its_scores_under_the_rungs_indices(tmp_path):
+    sweep = Sweep(tmp_path)
+    number = sweep.run_one(row(0, 30.0), row(1, 20.5))
+    told = sweep.told(number)
+    assert told.state.name == "PRUNED"
+    assert told.intermediate_values == {0: 30.0, 1: 20.5}
+    assert not infeasible(told)
+    assert sweep.ended(number) == ("stopped", None)
+
+
+def test_an_error_before_the_first_row_is_a_failure_with_its_reason(tmp_path):
+    sweep = Sweep(tmp_path)
+    number = sweep.run_one(error=True, written="Traceback …\nOSError: no space left\n")
+    assert sweep.told(number).state.name == "FAIL"
+    state, reason = sweep.ended(number)
+    assert state == "errored"
+    assert reason is not None
+    assert reason.endswith("OSError: no space left")
+
+
+def test_an_error_after_some_rows_is_a_failure_too(tmp_path):
+    sweep = Sweep(tmp_path)
+    number = sweep.run_one(row(0), row(1), error=True, written="boom")
+    assert sweep.told(number).state.name == "FAIL"
+    assert sweep.ended(number) == ("errored", "boom")
+
+
+@pytest.mark.parametrize("rows", [(), (row(0),)])
+def test_a_worker_that_died_without_a_word_leaves_a_reason_that_says_where_to_look(tmp_path, rows):
+    sweep = Sweep(tmp_path)
+    number = sweep.run_one(*rows, error=True)
+    state, reason = sweep.ended(number)
+    assert state == "errored"
+    assert reason is not None
+    assert "ray/" in reason
+
+
+@pytest.mark.parametrize("failure", ["diverged", "collapsed", "infeasible"])
+@pytest.mark.parametrize("before", [(), (row(0, 30.0),)])
+def test_a_trial_without_a_score_is_pruned_and_breaks_the_constraint(tmp_path, failure, before):
+    sweep = Sweep(tmp_path)
+    last = row(len(before), FLOOR, failure=failure, loss=None)
+    number = sweep.run_one(*before, last, written="because of this\n")
+    told = sweep.told(number)
+    assert told.state.name == "PRUNED"
+    assert infeasible(told)
+    assert all(math.isfinite(value) for value in told.intermediate_values.values())
+    assert sweep.ended(number) == (failure, "because of this")
+
+
+def test_a_failure_at_the_top_rung_is_no_completion(tmp_path):
+    sweep = Sweep(tmp_path)
+    number = sweep.run_one(row(0), row(1), row(2, FLOOR, failure="collapsed"), written="all the same")
+    assert sweep.told(number).state.name == "PRUNED"
+    assert sweep.ended(number)[0] == "collapsed"
+
+
+def test_the_studys_best_trial_is_the_best_of_the_completed(tmp_path):
+    sweep = Sweep(tmp_path, SPEC, "trials=6")
+    sweep.run_one(row(0, 99.0))
+    sweep.run_one(row(0), row(1), row(2, FLOOR, failure="diverged"), written="nan")
+    completed = sweep.run_one(row(0), row(1), row(2, 10.0))
+    best = sweep.run_one(row(0), row(1), row(2, 20.0))
+    sweep.run_one(row(0), row(1), error=True)
+    assert completed is not None
+    assert sweep.study.best_trial.number == best
+
+
+def test_no_trial_stays_open_in_the_study(tmp_path):
+    sweep = Sweep(tmp_path)
+    sweep.run_one(row(0), row(1), row(2))
+    sweep.run_one(row(0))
+    sweep.run_one(row(0, FLOOR, failure="diverged"))
+    sweep.run_one(error=True)
+    assert all(trial.state.is_finished() for trial in sweep.study.trials)
+
+
+def test_it_proposes_exactly_as_many_trials_as_asked_and_then_says_finished(tmp_path):
+    sweep = Sweep(tmp_path)
+    proposed = [sweep.bridge.suggest(f"ray{number}") for number in range(4)]
+    assert [each["number"] for each in proposed] == [0, 1, 2, 3]
+    assert [sweep.bridge.suggest(f"more{number}") for number in range(2)] == [Searcher.FINISHED] * 2
+    assert len(sweep.study.trials) == len(sweep.record.trials()) == 4
+
+
+def test_a_proposal_is_the_whole_flat_configuration_and_is_on_disk_when_it_is_made(tmp_path):
+    sweep = Sweep(tmp_path)
+    proposed = sweep.bridge.suggest("ray0")
+    (trial,) = sweep.record.trials()
+    assert proposed == {"number": 0, "knobs": trial.config}
+    assert trial.state == "running"
+    assert set(trial.point) == {"optim.learning_rate", "encoder.pooling"}
+    assert trial.point.items() <= trial.config.items()
+    assert trial.config["optim.batch_size"] == 16
+
+
+def test_trials_that_end_in_another_order_are_told_apart(tmp_path):
+    sweep = Sweep(tmp_path)
+    for name in ("a", "b", "c"):
+        sweep.bridge.suggest(name)
+    for number, score in ((0, 10.0), (1, 20.0), (2, 30.0)):
+        RowLog(sweep.record.trial_folder(number)).append(row(2, score))
+    for name in ("c", "a", "b"):
+        sweep.bridge.on_trial_complete(name)
+    assert [trial.value for trial in sweep.study.trials] == [10.0, 20.0, 30.0]
+
+
+def test_two_sweeps_share_nothing(tmp_path):
+    one, other = Sweep(tmp_path, name="one"), Sweep(tmp_path, name="other")
+    one.run_one(row(0), row(1), row(2, 77.0))
+    assert (len(one.study.trials), len(other.study.trials)) == (1, 0)
+    assert one.study.study_name != other.study.study_name
+    assert other.run_one(row(0)) == 0
+    assert [trial.state.name for trial in one.study.trials] == ["COMPLETE"]
+
+
+def points(sweep: Sweep) -> list[dict]:
+    """What is proposed when the scores are those of a fixed rule."""
+    while (proposed := sweep.bridge.suggest("ray")) != Searcher.FINISHED:
+        folder = sweep.record.trial_folder(proposed["number"])
+        RowLog(folder).append(row(2, -abs(math.log10(proposed["knobs"]["optim.learning_rate"]) + 3)))
+        sweep.bridge.on_trial_complete("ray")
+    return [trial.point for trial in sweep.record.trials()]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_the_same_seed_proposes_the_same_and_another_seed_something_else(tmp_path, sampler):
+    short = ("trials=3", "sampler.startup_trials=2", f"sampler.name={sampler}")
+    runs = [
+        points(Sweep(tmp_path / name, SPEC, *short, f"sampler.seed={seed}"))
+        for name, seed in (("a", 7), ("b", 7), ("c", 8))
+    ]
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+    assert len({point["optim.learning_rate"] for point in runs[0]}) == 3
+
+
+def test_a_grid_proposes_every_point_once_in_the_order_of_the_file(tmp_path):
+    sweep = Sweep(tmp_path, GRID)
+    numbers = []
+    while (number := sweep.run_one(row(2))) is not None:
+        numbers.append(number)
+    found = [tuple(trial.point.values()) for trial in sweep.record.trials()]
+    assert found == list(itertools.product([8, 16, 32], ["cls", "avg_last2"]))
+    assert numbers == list(range(6))
+
+
+def test_a_point_that_breaks_a_rule_over_several_knobs_is_infeasible_and_the_next_is_asked(tmp_path):
+    sweep = Sweep(tmp_path, WEIGHTS)
+    proposed = []
+    while (number := sweep.run_one(row(2))) is not None:
+        proposed.append(number)
+    trials = sweep.record.trials()
+    broken = [trial.number for trial in trials if not any(trial.point.values())]
+    assert len(trials) == 8
+    assert broken, "the seed draws none; take another"
+    assert sorted(proposed + broken) == list(range(8))
+    for trial in trials:
+        assert (trial.state == "infeasible") == (trial.number in broken)
+        told = sweep.told(trial.number)
+        assert told.state.name == ("PRUNED" if trial.number in broken else "COMPLETE")
+        assert infeasible(told) == (trial.number in broken)
+    first = trials[broken[0]]
+    assert first.reason is not None
+    assert "both 0" in first.reason
+    assert first.config["loss.contrastive_weight"] == 0
+
+
+def test_tunes_snapshot_can_pickle_it(tmp_path):
+    sweep = Sweep(tmp_path)
+    sweep.bridge.suggest("ray0")
+    assert isinstance(cloudpickle.loads(cloudpickle.dumps(sweep.bridge)), OptunaBridge)
+    sweep.bridge.save(str(tmp_path / "snapshot"))
+    RowLog(sweep.record.trial_folder(0)).append(row(2))
+    sweep.bridge.on_trial_complete("ray0")
+    assert sweep.ended(0)[0] == "completed"
