@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,10 +118,9 @@ def _write(record: Record, trial: Trial, folder: Path, unfinished: Path) -> str 
 def run_spec(record: Record, trial: Trial) -> SweepSpec:
     """The sweep's spec with this trial's configuration in place of the search: a sweep of one run."""
     spec = load_spec(record.folder / "spec.yaml")
-    name = re.sub(r"[^a-z0-9._-]+", "-", record.name.lower()).lstrip("._-")[:58] or "trial"
     return spec.model_copy(
         update={
-            "name": f"{name}-{trial.number:04d}",
+            "name": f"{record.name[:58]}-{trial.number:04d}",  # a name has at most 64 characters
             "description": f"Trial {trial.number} of the sweep {record.name}",
             "train": TrainConfig.from_flat(trial.config),
             "search": {},

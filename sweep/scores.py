@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -48,7 +48,7 @@ class ScoreTable:
     """Scores of several encoders, by name, in the order of the table."""
 
     scores: Mapping[str, Sequence[Score]]
-    poolings: Mapping[str, str | None]
+    poolings: Mapping[str, str | None] = field(default_factory=dict)
     """Encoder → the pooling that it was scored with; None for the lexical floor."""
 
     def averages(self) -> dict[str, dict[str, float]]:
@@ -63,7 +63,7 @@ class ScoreTable:
     def to_json(self) -> dict[str, Any]:
         """`scores`: one entry an encoder and split; `averages` as above."""
         rows = [
-            {"encoder": name, "pooling": self.poolings[name]} | asdict(score)
+            {"encoder": name, "pooling": self.poolings.get(name)} | asdict(score)
             for name, row in self.scores.items()
             for score in row
         ]

@@ -140,7 +140,7 @@ def _run(job: Job, folder: Path, config: TrainConfig, report: Callable[[dict[str
         )
 
     def write(row: Row) -> None:
-        if row.rung_index >= len(rows.read()):  # else it was written before the checkpoint that this run started from
+        if row.rung_index >= _scored(rows):  # else it was written before the checkpoint that this run started from
             rows.append(row)
         watch.pause(lambda: report({"rung": row.rung, "score": row.score, "rung_index": row.rung_index}))
 
@@ -148,7 +148,8 @@ def _run(job: Job, folder: Path, config: TrainConfig, report: Callable[[dict[str
         write_whole(folder / "error.txt", f"{reason}\n")
         write(make_row(index + 1, FLOOR, state, None))
 
-    index = len(rows.read()) - 1
+    (folder / "error.txt").unlink(missing_ok=True)
+    index = _scored(rows) - 1
     checkpoint = folder / "checkpoint"
     resume_from = checkpoint if job.keep_checkpoint and checkpoint.exists() else None
     try:
@@ -175,6 +176,11 @@ def _run(job: Job, folder: Path, config: TrainConfig, report: Callable[[dict[str
         fail("infeasible", error)
     finally:
         last = None  # the exception's traceback holds this frame, and with it the encoder, while memory is freed
+
+
+def _scored(rows: RowLog) -> int:
+    """Rungs with a score; a failure that ended an earlier run is none, for this one gets there again."""
+    return sum(row.failure is None for row in rows.read())
 
 
 def _save_whole(encoder: Encoder, folder: Path) -> None:

@@ -26,17 +26,23 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stsweep(workshop: Path) -> Run:
+def environment(workshop: Path) -> dict[str, str]:
+    """Variables for the command: caches and a root of its own, no Hub, no cluster."""
+    variables = os.environ | {
+        "STSWEEP_CACHE": str(workshop / "cache"),
+        "STSWEEP_ROOT": str(workshop / "sweeps"),
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    variables.pop("RAY_ADDRESS", None)
+    return variables
+
+
+@pytest.fixture(scope="session")
+def stsweep(workshop: Path, environment: dict[str, str]) -> Run:
     """Run the command in `workshop`, with caches of its own; returns the finished process with its texts."""
 
     def run(*arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {
-            "STSWEEP_CACHE": str(workshop / "cache"),
-            "STSWEEP_ROOT": str(workshop / "sweeps"),
-            "HF_HUB_OFFLINE": "1",
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-        }
-        environment.pop("RAY_ADDRESS", None)
         return subprocess.run(
             [sys.executable, "-m", "sweep", *arguments],
             cwd=cwd or workshop,

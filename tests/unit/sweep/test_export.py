@@ -184,9 +184,9 @@ def test_the_model_card_tells_the_score_its_split_and_the_baselines(sweep: Recor
     assert "encoder.pooling: avg_last2" in card
 
 
-def test_a_sweep_whose_name_is_no_spec_name_exports_a_loadable_configuration(tmp_path: Path) -> None:
-    record = finished_sweep(tmp_path, name="My Sweep")
-    assert load_spec(export(record, None, tmp_path / "out").config).name == "my-sweep-0002"
+def test_a_sweep_of_the_longest_name_exports_a_loadable_configuration(tmp_path: Path) -> None:
+    record = finished_sweep(tmp_path, name="a" * 64)
+    assert load_spec(export(record, None, tmp_path / "out").config).name == "a" * 58 + "-0002"
 
 
 def test_training_length_does_not_cut_what_is_encoded(sweep: Record, tmp_path: Path) -> None:
