@@ -121,10 +121,10 @@ def test_a_folder_that_exists_is_refused_and_nothing_in_it_changes(undisturbed, 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("optim.learning_rate=1e-2", "optim.learning_rate was 0.001 and is 0.01"),
-        ("scheduler.grace=3200", "scored at 400, 800, 1600, 3200, 6400"),
-        ("scheduler.name=none", "scored at 400, 800, 1600, 3200, 6400"),
-        ("objective.metric=pearson", "scored by demo dev spearman"),
+        ("optim.learning_rate=1e-2", "optim.learning_rate: 0.001 in undisturbed and 0.01 now"),
+        ("scheduler.grace=3200", "scheduler: rungs 400, 800, 1600, 3200, 6400 in undisturbed and rungs 3200, 6400 now"),
+        ("scheduler.name=none", "and rungs 6400 now"),
+        ("objective.metric=pearson", "objective: demo dev spearman in undisturbed and demo dev pearson now"),
     ],
 )
 def test_going_on_as_another_run_is_refused(undisturbed, workshop, stsweep, change, said):

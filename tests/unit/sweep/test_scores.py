@@ -140,9 +140,10 @@ def test_the_table_shows_every_encoder_and_names_the_averages() -> None:
 
 
 def test_json_holds_a_row_for_each_score() -> None:
-    content = ScoreTable({"a": sts(10, 20)}).to_json()
+    content = ScoreTable({"a": sts(10, 20)}, {"a": "cls"}).to_json()
     assert content["scores"][1] == {
         "encoder": "a",
+        "pooling": "cls",
         "task": "sts13",
         "split": "test",
         "pairs": 10,
