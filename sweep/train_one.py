@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sweep.check import check
 from sweep.errors import Exit, Problem, Refused
 from sweep.record import RowLog, write_whole
-from sweep.spec import Sampler
+from sweep.spec import Sampler, load_spec, rungs
 from sweep.trial import job_of, run_trial
 
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ def train_one(spec: SweepSpec, out: Path, resume: bool) -> Exit:
         DONE, or NONE_COMPLETED when the training ended without a score.
 
     Raises:
-        Refused: a mistake in the spec; `out` exists and `resume` was not asked, or it has no checkpoint to go on from.
-        model.InputError: the checkpoint is damaged, or of a run with other knobs.
+        Refused: a mistake in the spec; `out` exists and `resume` was not asked, or it has no checkpoint to go on from;
+            other knobs, rungs or another objective than that run's.
+        model.InputError: the checkpoint is damaged, or the corpus has other contents.
     """
     alone = spec.model_copy(update={"search": {}, "sampler": Sampler(name="random"), "trials": 1})
     check(alone)
@@ -35,7 +36,9 @@ def train_one(spec: SweepSpec, out: Path, resume: bool) -> Exit:
         raise Refused(
             [Problem(f"{out} has no checkpoint to go on from", key="--resume")], next=f"stsweep train SPEC --out {out}"
         )
-    if not resume and out.exists():
+    if resume:
+        _check_same_run(alone, out)
+    elif out.exists():
         raise Refused(
             [Problem(f"{out} exists already; nothing was changed", key="--out")],
             next=f"stsweep train SPEC --out {out}-2, or --resume to go on from its checkpoint",
@@ -49,9 +52,31 @@ def train_one(spec: SweepSpec, out: Path, resume: bool) -> Exit:
         reason = (out / "error.txt").read_text(encoding="utf-8").strip()
         print(f"{row.failure} after {row.sentences:,} sentences: {reason}")
         return Exit.NONE_COMPLETED
-    said = f"{spec.objective.task} {spec.objective.split} {spec.objective.metric}"
+    said = _objective(spec)
     print(f"{said} {row.score:.2f} after {row.sentences:,} sentences; the encoder is {out / 'encoder'}")
     return Exit.DONE
+
+
+def _check_same_run(spec: SweepSpec, out: Path) -> None:
+    """Refuse to go on as another run: rows of one folder at other rungs or of another objective do not compare."""
+    then, now = _settled(load_spec(out / "spec.yaml")), _settled(spec)
+    problems = [
+        Problem(f"{then[name]} in {out} and {now[name]} now; a run goes on as it began", key=name)
+        for name in then
+        if then[name] != now[name]
+    ]
+    if problems:
+        raise Refused(problems, next=f"stsweep train {out / 'spec.yaml'} --out {out} --resume")
+
+
+def _settled(spec: SweepSpec) -> dict[str, Any]:
+    """What must not differ between a run and its continuation; its corpus may lie elsewhere."""
+    knobs = {name: value for name, value in spec.train.flatten().items() if name != "data.corpus"}
+    return knobs | {"scheduler": f"rungs {', '.join(map(str, rungs(spec)))}", "objective": _objective(spec)}
+
+
+def _objective(spec: SweepSpec) -> str:
+    return f"{spec.objective.task} {spec.objective.split} {spec.objective.metric}"
 
 
 def _print_row(row: dict[str, Any]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,16 +18,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.program.conftest import stsweep, workshop
+from tests.program.conftest import environment, stsweep, workshop
 
-__all__ = ["stsweep", "workshop"]
+__all__ = ["environment", "stsweep", "workshop"]
 
 BIN = Path(sys.executable).parent
 
 
 @dataclass(frozen=True)
 class Head:
-    """Where a running head answers."""
+    """Where a running head answers, and the variables (its token among them) that make it answer."""
 
     address: str
     dashboard: str
@@ -39,31 +41,29 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def head(workshop: Path) -> Iterator[Head]:
+def head(environment: dict[str, str]) -> Iterator[Head]:
     """`ray start --head` with two CPUs and the dashboard."""
     folder = Path(tempfile.mkdtemp(prefix="rh", dir="/tmp"))  # short: a socket's path has at most 107 bytes
     port, dashboard = free_port(), free_port()
-    environment = os.environ | {
+    variables = environment | {
         "PATH": f"{BIN}:{os.environ['PATH']}",
-        "STSWEEP_CACHE": str(workshop / "cache"),
-        "HF_HUB_OFFLINE": "1",
-        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
     }
-    environment.pop("RAY_ADDRESS", None)
     command = [
         *(str(BIN / "ray"), "start", "--head", "--block", "--num-cpus=2", "--disable-usage-stats"),
         *(f"--port={port}", "--node-ip-address=127.0.0.1", f"--temp-dir={folder}"),
         *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
     ]
     with (folder / "head.log").open("w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, env=variables, stdout=log, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{dashboard}"
     try:
         deadline = time.monotonic() + 60
         while not _answers(url + "/api/version"):
             assert process.poll() is None and time.monotonic() < deadline, (folder / "head.log").read_text()
             time.sleep(0.5)
-        yield Head(f"127.0.0.1:{port}", url, environment)
+        yield Head(f"127.0.0.1:{port}", url, variables)
     finally:
         process.terminate()  # `--block`: it ends what it started, and nothing else
         process.wait(timeout=60)
@@ -74,5 +74,7 @@ def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:
             return answer.status == 200
+    except urllib.error.HTTPError:
+        return True  # 401: it is there and wants the token
     except OSError:
         return False

@@ -49,7 +49,7 @@ def test_a_submitted_job_runs_the_sweep_on_the_head(head, workshop, stsweep):
 
 def test_a_driver_elsewhere_joins_the_head_by_its_address(head, workshop, stsweep):
     spec = _write_spec(workshop)
-    ran = stsweep("run", str(spec), "--name", "joined", "--address", head.address)
+    ran = stsweep("run", str(spec), "--name", "joined", "--address", head.address, **head.environment)
     assert ran.returncode == 0, ran.stderr
     assert (workshop / "sweeps" / "joined" / "code" / "model" / "config.py").exists(), "the code that ran is kept"
 
@@ -59,3 +59,15 @@ def test_no_cluster_at_the_address_is_exit_code_3(workshop, stsweep):
     assert ran.returncode == 3, ran.stderr
     assert "127.0.0.1:1" in ran.stderr
     assert "Traceback" not in ran.stderr
+    assert not (workshop / "sweeps" / "nowhere").exists(), "the name is free again"
+
+
+def test_a_job_is_refused_a_root_that_would_be_lost_with_it(head, workshop):
+    ran = subprocess.run(
+        [str(BIN / "ray"), "job", "submit", "--address", head.dashboard, "--working-dir", ".", "--",
+         "python", "-m", "sweep", "run", str(_write_spec(workshop)), "--root", "sweeps"],
+        cwd=HOUSE, env=head.environment, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert ran.returncode != 0
+    assert "--root" in ran.stdout + ran.stderr
+    assert "temporary working directory" in ran.stdout + ran.stderr

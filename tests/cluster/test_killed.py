@@ -10,8 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-HOUSE = Path(__file__).parents[2]
-
 SPEC = """
 name: killed
 train:
@@ -40,22 +38,16 @@ def _processes_naming(text: str) -> list[int]:
     return found
 
 
-def test_a_killed_driver_leaves_its_rows_an_interrupted_sweep_and_no_process(workshop, stsweep, tmp_path):
+def test_a_killed_driver_leaves_its_rows_an_interrupted_sweep_and_no_process(workshop, environment, stsweep, tmp_path):
     (workshop / "killed.yaml").write_text(SPEC.format(encoder=workshop / "encoder", corpus=workshop / "corpus.txt"))
     folder = workshop / "sweeps" / "killed"
     ray_folder = Path(f"/tmp/rk{os.getpid()}")
-    environment = os.environ | {
-        "STSWEEP_CACHE": str(workshop / "cache"),
-        "HF_HUB_OFFLINE": "1",
-        "PYTHONPATH": str(HOUSE),
-        "RAY_TMPDIR": str(ray_folder),
-    }
-    environment.pop("RAY_ADDRESS", None)
+    variables = environment | {"RAY_TMPDIR": str(ray_folder)}
     ray_folder.mkdir()
     with (tmp_path / "driver.log").open("w") as log:
         driver = subprocess.Popen(
             [sys.executable, "-m", "sweep", "run", "killed.yaml", "--root", "sweeps"],
-            cwd=workshop, env=environment, stdout=log, stderr=log,
+            cwd=workshop, env=variables, stdout=log, stderr=log,
         )  # fmt: skip
     deadline = time.monotonic() + 120
     while not any(path.stat().st_size for path in folder.glob("trials/*/rows.jsonl")):
