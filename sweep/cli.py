@@ -92,9 +92,9 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Say what a sweep would do, and every mistake, before anything starts."""
-    from sweep.check import check as check_spec
-    from sweep.origin import told_where
     from sweep.show import plan_json, plan_text
+    from sweep.spec.check import check as check_spec
+    from sweep.spec.origin import told_where
 
     path = _path(spec)
     with told_where(spec, path, changes):
@@ -112,8 +112,8 @@ def run(
     address: Address = None,
 ) -> None:
     """Run a sweep to its end: Ctrl-C stops it, what has ended is kept."""
-    from sweep.origin import told_where
     from sweep.run import run as run_sweep
+    from sweep.spec.origin import told_where
 
     path = _path(spec)
     with told_where(spec, path, changes):
@@ -178,7 +178,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
 ) -> None:
     """Train one configuration, a spec's `train` with --set, in this process and without Ray."""
-    from sweep.origin import told_where
+    from sweep.spec.origin import told_where
     from sweep.train_one import train_one
 
     path = _path(spec)
@@ -231,7 +231,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write the best encoder as a folder for SentenceTransformer(path), with its re-runnable configuration."""
-    from sweep.export import export as export_trial
+    from sweep.export.folder import export as export_trial
 
     record = _record(root, name)
     exported = export_trial(record, trial, out or record.folder / "export")
@@ -246,7 +246,7 @@ def ui(
     port: Annotated[int, typer.Option(help="Port to listen on; 0: a free one.")] = 5000,
 ) -> None:
     """Serve MLflow on this machine and print the link to the page that compares all trials of the sweep."""
-    from sweep.ui import serve_until_interrupted
+    from sweep.tracking.ui import serve_until_interrupted
 
     serve_until_interrupted(_record(root, name), host, port)
 
@@ -254,7 +254,7 @@ def ui(
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of a spec, for editors."""
-    from sweep.spec import json_schema
+    from sweep.spec.sweep_spec import json_schema
 
     print(json.dumps(json_schema(), indent=2))
 
@@ -274,7 +274,7 @@ def _path(spec: str) -> Path:
 
 def _load(path: Path, changes: list[str], data_dir: Path | None) -> Any:
     """The spec of a file; `--data-dir` fills `data_dir`."""
-    from sweep.spec import load_spec
+    from sweep.spec.sweep_spec import load_spec
 
     given = any(change.startswith("data_dir=") for change in changes)
     extra = [f"data_dir={data_dir}"] if data_dir is not None and not given else []

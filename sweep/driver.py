@@ -24,7 +24,7 @@ from sweep.trial import Job, run_trial
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
 
-    from sweep.spec import SweepSpec
+    from sweep.spec.sweep_spec import SweepSpec
 
 PASSED_ON = (
     *("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "TRANSFORMERS_OFFLINE"),
@@ -106,7 +106,7 @@ def prepare_sweep(spec: SweepSpec, record: Record, job: Job) -> None:
     import ray
 
     from sweep.prepare import prepare
-    from sweep.space import first_config
+    from sweep.spec.space import first_config
 
     preparing = ray.remote(prepare).options(num_cpus=spec.resources.cpus, num_gpus=spec.resources.gpus)
     record.write_baselines(ray.get(preparing.remote(first_config(spec), job)))

@@ -20,7 +20,7 @@ def prepare(config: TrainConfig, job: Job) -> dict[str, float | None]:
     """Fill the caches, and score on the objective's split what no trial trains.
 
     Args:
-        config: the sweep's first configuration (`sweep.space.first_config`).
+        config: the sweep's first configuration (`sweep.spec.space.first_config`).
         job: task, split, metric.
 
     Returns:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sweep.errors import Problem, Refused
 
 if TYPE_CHECKING:
-    from sweep.spec import Resources
+    from sweep.spec.sweep_spec import Resources
 
 
 @dataclass(frozen=True)

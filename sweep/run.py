@@ -8,21 +8,21 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep import check as checks
 from sweep.driver import job_has_working_dir, prepare_sweep, ray_session, run_trials
 from sweep.errors import Exit, Problem, Refused, Unreachable
 from sweep.record import Record, best_trial
 from sweep.resources import fitting, slots
 from sweep.root import check_name
 from sweep.show import outcome_text
-from sweep.space import trial_count
-from sweep.spec import rungs, spec_hash
+from sweep.spec import check as checks
+from sweep.spec.space import trial_count
+from sweep.spec.sweep_spec import rungs, spec_hash
 from sweep.table import Follower, make_view
-from sweep.tracking import Mirror, default_uri
+from sweep.tracking.mirror import Mirror, default_uri
 from sweep.trial import job_of
 
 if TYPE_CHECKING:
-    from sweep.spec import SweepSpec
+    from sweep.spec.sweep_spec import SweepSpec
 
 _CLUSTER_TIMEOUT_S = 3.0
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from evaluation.tasks import TASKS, load_pairs
 from model.config import EncoderConfig, TrainConfig
 from model.source import find_fault
-from sweep.check import is_absent
 from sweep.errors import Problem, Refused, Unreachable, nearest
-from sweep.knobs import KNOBS, value_of
 from sweep.record import Record, best_trial
-from sweep.spec import DATA_VARIABLE, load_spec
-from sweep.yaml_file import scalar
+from sweep.spec.check import is_absent
+from sweep.spec.knobs import KNOBS, value_of
+from sweep.spec.sweep_spec import DATA_VARIABLE, load_spec
+from sweep.spec.yaml_file import scalar
 
 if TYPE_CHECKING:
     from evaluation.protocol import Encoder

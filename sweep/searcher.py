@@ -16,10 +16,10 @@ from pydantic import ValidationError
 from ray.tune.search import Searcher
 
 from sweep.record import Record, Row, RowLog, TrialState
-from sweep.space import distributions, grid_points, trial_config, trial_count
+from sweep.spec.space import distributions, grid_points, trial_config, trial_count
 
 if TYPE_CHECKING:
-    from sweep.spec import SweepSpec
+    from sweep.spec.sweep_spec import SweepSpec
 
 METRIC = "score"
 TIME_AXIS = "rung"

@@ -14,7 +14,7 @@ from sweep.root import sweep_names
 from sweep.table import knob_text, trial_table
 
 if TYPE_CHECKING:
-    from sweep.check import Plan
+    from sweep.spec.check import Plan
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:

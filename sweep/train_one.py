@@ -5,17 +5,17 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from sweep.check import check
 from sweep.errors import Exit, Problem, Refused
 from sweep.record import RowLog, write_whole
-from sweep.spec import Sampler, load_spec, rungs
+from sweep.spec.check import check
+from sweep.spec.sweep_spec import Sampler, load_spec, rungs
 from sweep.trial import job_of, run_trial
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from sweep.spec import SweepSpec
+    from sweep.spec.sweep_spec import SweepSpec
 
 
 def train_one(spec: SweepSpec, out: Path, resume: bool) -> Exit:

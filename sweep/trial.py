@@ -21,7 +21,7 @@ from model.config import TrainConfig
 from model.errors import DivergedError, MisfitError
 from sweep.record import FLOOR, Row, RowLog, TrialState, write_whole
 from sweep.resources import threads
-from sweep.spec import rungs
+from sweep.spec.sweep_spec import rungs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from evaluation.pairs import Pairs
     from model.encoder import Encoder
     from model.training import Progress
-    from sweep.spec import SweepSpec
+    from sweep.spec.sweep_spec import SweepSpec
 
 
 @dataclass(frozen=True)

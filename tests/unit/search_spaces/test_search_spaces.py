@@ -9,8 +9,8 @@ import pytest
 
 import search_spaces
 from model.config import PoolingName
-from sweep.search import Choices, points
-from sweep.spec import SweepSpec, load_spec, rungs
+from sweep.spec.search import Choices, points
+from sweep.spec.sweep_spec import SweepSpec, load_spec, rungs
 
 NAMES = search_spaces.names()
 

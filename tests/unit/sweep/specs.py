@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.record import Record, Row, RowLog, TrialState
-from sweep.spec import SweepSpec, load_spec
+from sweep.spec.sweep_spec import SweepSpec, load_spec
 
 RUNGS = (64, 128, 256)
 ABOUT = {"objective": "demo dev spearman", "rungs": list(RUNGS), "searched": ["loss.temperature"], "trials": 4}

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sweep.check import check
 from sweep.errors import Exit, Refused, Unreachable
-from sweep.spec import SweepSpec, load_spec
+from sweep.spec.check import check
+from sweep.spec.sweep_spec import SweepSpec, load_spec
 
 
 def encoder_folder(folder: Path, layers: int, width: int) -> Path:

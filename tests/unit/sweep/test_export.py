@@ -13,9 +13,9 @@ import pytest
 from model.config import EncoderConfig, PoolingName, TrainConfig
 from model.encoder import load_encoder, save_encoder, saved_config
 from sweep.errors import Refused
-from sweep.export import export
+from sweep.export.folder import export
 from sweep.record import Record, Row, RowLog
-from sweep.spec import load_spec
+from sweep.spec.sweep_spec import load_spec
 from tests.tiny import tiny_encoder_folder
 
 pytest.importorskip("sentence_transformers", reason="pip install 'stsweep[export]'")

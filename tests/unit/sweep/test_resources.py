@@ -6,7 +6,7 @@ import pytest
 
 from sweep.errors import Refused
 from sweep.resources import Machine, slots, threads
-from sweep.spec import Resources
+from sweep.spec.sweep_spec import Resources
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.spec import SweepSpec, load_spec, rungs
+from sweep.spec.sweep_spec import SweepSpec, load_spec, rungs
 
 SMALL = "name: s\nobjective: {task: demo}\ntrials: 3\n"
 

@@ -10,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 import search_spaces
-from sweep.spec import json_schema
+from sweep.spec.sweep_spec import json_schema
 
 PUBLISHED = Path(__file__).parents[3] / "docs" / "spec.schema.json"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from sweep.space import distributions, grid_points, trial_config, trial_count
-from sweep.spec import SweepSpec, load_spec
+from sweep.spec.space import distributions, grid_points, trial_config, trial_count
+from sweep.spec.sweep_spec import SweepSpec, load_spec
 
 SEARCH = """\
 name: s

@@ -9,8 +9,8 @@ import pytest
 
 from model.config import TrainConfig, knob_names
 from sweep.errors import Refused
-from sweep.spec import SweepSpec, json_schema, load_spec, rungs, spec_hash
-from sweep.yaml_file import read_yaml
+from sweep.spec.sweep_spec import SweepSpec, json_schema, load_spec, rungs, spec_hash
+from sweep.spec.yaml_file import read_yaml
 
 WHOLE = """\
 name: quickstart
@@ -275,7 +275,7 @@ def test_the_defaults_of_train_are_those_of_the_config(tmp_path: Path) -> None:
 
 def test_reading_a_spec_loads_no_heavy_library() -> None:
     code = (
-        "import sys, sweep.spec, sweep.space, sweep.check; "
+        "import sys, sweep.spec.sweep_spec, sweep.spec.space, sweep.spec.check; "
         "print([m for m in ('torch', 'ray', 'optuna', 'mlflow', 'transformers', 'scipy') if m in sys.modules])"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

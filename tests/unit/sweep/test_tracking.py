@@ -8,8 +8,8 @@ import pytest
 from mlflow import MlflowClient
 
 from sweep.record import FLOOR, Record, Row, RowLog
-from sweep.runs import STATUS, param_text, read_sent
-from sweep.tracking import Mirror, create_store, default_uri, mirrored_uri, quiet_client
+from sweep.tracking.mirror import Mirror, create_store, default_uri, mirrored_uri, quiet_client
+from sweep.tracking.runs import STATUS, param_text, read_sent
 
 CREATED = 1_700_000_000.25
 

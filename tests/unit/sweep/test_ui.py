@@ -6,7 +6,7 @@ import pytest
 
 from sweep.errors import Exit, Refused, Unreachable
 from sweep.record import Record
-from sweep.ui import comparison_link, serve_until_interrupted, served, unused_port
+from sweep.tracking.ui import comparison_link, serve_until_interrupted, served, unused_port
 
 
 def _record(root, sent: dict | None) -> Record:

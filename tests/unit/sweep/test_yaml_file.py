@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sweep.errors import Refused
-from sweep.yaml_file import dump, read_yaml, scalar
+from sweep.spec.yaml_file import dump, read_yaml, scalar
 
 
 def write(folder: Path, content: str | bytes) -> Path:

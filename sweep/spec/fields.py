@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from sweep.errors import Problem, nearest
-from sweep.yaml_file import KeyPath
+from sweep.spec.yaml_file import KeyPath
 
 Schema = Mapping[str, Any]
 M = TypeVar("M", bound=BaseModel)

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from model.config import POOLING_DEPTH
 from model.source import architecture, hidden_width, layer_count
 from sweep.errors import Problem
-from sweep.search import each_value
-from sweep.space import grid_points
+from sweep.spec.search import each_value
+from sweep.spec.space import grid_points
 
 if TYPE_CHECKING:
-    from sweep.spec import SweepSpec
+    from sweep.spec.sweep_spec import SweepSpec
 
 Combination = Mapping[str, Any]
 """Knob → value, for the few knobs that a rule reads."""

@@ -1,4 +1,4 @@
-"""What a spec asks of the world, before anything starts: files, models, memory of the machine; and what it will cost.
+"""What a spec asks of the world, before anything starts: files, models, processors; and what it will cost.
 
 Loads no torch.
 """
@@ -16,10 +16,10 @@ from model.corpus import find_corpus_faults, read_corpus
 from model.errors import InputError, UnreachableError
 from model.source import find_fault, locate
 from sweep.errors import Problem, Refused, Unreachable
-from sweep.misfits import misfits, shapes_of, values_of
 from sweep.resources import Machine, slots
-from sweep.space import trial_count
-from sweep.spec import SweepSpec, rungs
+from sweep.spec.misfits import misfits, shapes_of, values_of
+from sweep.spec.space import trial_count
+from sweep.spec.sweep_spec import SweepSpec, rungs
 
 _FEWEST = 2
 """Sentences in a batch: the least that `optim.batch_size` allows."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from model.config import TrainConfig
 from sweep.errors import Problem, Refused
 from sweep.record import Record, Trial, best_trial, write_whole
-from sweep.spec import Sampler, SweepSpec, load_spec
+from sweep.spec.sweep_spec import Sampler, SweepSpec, load_spec
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -99,8 +99,8 @@ def _free(folder: Path) -> Path:
 def _write(record: Record, trial: Trial, folder: Path, unfinished: Path) -> str | None:
     """Fill `unfinished`, which will be called `folder`; what to know of it, or None."""
     from model.encoder import load_encoder, saved_config
-    from sweep.model_card import describe, write_card
-    from sweep.sentence_transformer import NEEDS_CODE, build, needs_code, save
+    from sweep.export.model_card import describe, write_card
+    from sweep.export.sentence_transformer import NEEDS_CODE, build, needs_code, save
 
     saved = trial.folder / "encoder"
     encoder = load_encoder(saved_config(saved))

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from model.config import TrainConfig
-from sweep.knobs import is_whole
-from sweep.search import Choices, Distribution, each_value, points
+from sweep.spec.knobs import is_whole
+from sweep.spec.search import Choices, Distribution, each_value, points
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-    from sweep.spec import SweepSpec
+    from sweep.spec.sweep_spec import SweepSpec
 
 
 def distributions(spec: SweepSpec) -> dict[str, BaseDistribution]:

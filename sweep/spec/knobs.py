@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from model.config import TrainConfig, knob_names
-from sweep.fields import Schema, fits, kinds, leaf_schema, refusal, words
+from sweep.spec.fields import Schema, fits, kinds, leaf_schema, refusal, words
 
 KNOBS = knob_names()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from sweep.record import Record
-from sweep.runs import Runs, read_sent
+from sweep.tracking.runs import Runs, read_sent
 
 _CLIENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the mirror tries again by itself; seven retries take four minutes

@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from sweep.errors import Problem, nearest
-from sweep.fields import Findings, Schema, kinds, leaf_schema, schema_of
-from sweep.knobs import KNOBS, is_list
-from sweep.yaml_file import KeyPath, scalar
+from sweep.spec.fields import Findings, Schema, kinds, leaf_schema, schema_of
+from sweep.spec.knobs import KNOBS, is_list
+from sweep.spec.yaml_file import KeyPath, scalar
 
 
 def apply_overrides(

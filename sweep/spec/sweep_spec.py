@@ -17,13 +17,13 @@ from pydantic import Field
 
 from model.config import Section, TrainConfig
 from sweep.errors import Refused
-from sweep.fields import Findings, settle
-from sweep.knobs import KNOBS, SEARCHABLE, knob_schema
-from sweep.overrides import apply_overrides
-from sweep.places import resolve_places
-from sweep.rules import apply_rules
-from sweep.search import Grid, check_together, parse_search
-from sweep.yaml_file import dump, read_yaml
+from sweep.spec.fields import Findings, settle
+from sweep.spec.knobs import KNOBS, SEARCHABLE, knob_schema
+from sweep.spec.overrides import apply_overrides
+from sweep.spec.places import resolve_places
+from sweep.spec.rules import apply_rules
+from sweep.spec.search import Grid, check_together, parse_search
+from sweep.spec.yaml_file import dump, read_yaml
 
 DATA_VARIABLE = "STSWEEP_DATA"
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from evaluation.tasks import TASKS
 from sweep.errors import nearest
-from sweep.fields import Findings, show
-from sweep.search import Range, each_value, points
+from sweep.spec.fields import Findings, show
+from sweep.spec.search import Range, each_value, points
 
 if TYPE_CHECKING:
-    from sweep.spec import SweepSpec
+    from sweep.spec.sweep_spec import SweepSpec
 
 _BUDGET = ("train", "budget", "sentences")
 _BATCH = "optim.batch_size"

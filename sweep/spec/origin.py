@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweep.errors import Problem, Refused
-from sweep.fields import place_of
-from sweep.knobs import KNOBS
-from sweep.yaml_file import YamlFile, read_yaml
+from sweep.spec.fields import place_of
+from sweep.spec.knobs import KNOBS
+from sweep.spec.yaml_file import YamlFile, read_yaml
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from pydantic import Field, ValidationError
 
 from model.config import Section, TrainConfig
 from sweep.errors import nearest
-from sweep.fields import Findings, settle, show, unknown
-from sweep.knobs import KNOBS, SEARCHABLE, is_number, is_whole, value_of, why_fixed
-from sweep.yaml_file import KeyPath
+from sweep.spec.fields import Findings, settle, show, unknown
+from sweep.spec.knobs import KNOBS, SEARCHABLE, is_number, is_whole, value_of, why_fixed
+from sweep.spec.yaml_file import KeyPath
 
 
 class Range(Section):

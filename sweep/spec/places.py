@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from sweep.fields import Findings
-from sweep.yaml_file import KeyPath
+from sweep.spec.fields import Findings
+from sweep.spec.yaml_file import KeyPath
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _DEMO = "demo"

@@ -1,7 +1,7 @@
 """An encoder as a sentence-transformers folder: `SentenceTransformer(folder)` gives the vectors that ours gives.
 
 Averages over layers are a `WeightedLayerPooling` with weights 0 and 1. A maximum over layers is no linear function of
-them and no module of sentence-transformers 6 computes it, so that folder carries its own (`sweep/layer_pooling.py`).
+them and no module of sentence-transformers 6 computes it, so that folder carries its own (`layer_pooling.py`).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def build(encoder: Encoder, saved: Path) -> SentenceTransformer:
 
 def save(built: SentenceTransformer, folder: Path) -> None:
     """Write the folder that `SentenceTransformer(folder)` loads."""
-    from sweep import layer_pooling
+    from sweep.export import layer_pooling
 
     built.save(str(folder))
     listed = folder / "modules.json"
@@ -80,7 +80,7 @@ def save(built: SentenceTransformer, folder: Path) -> None:
 def _pooling_modules(pooling: str, config: Any) -> Iterator[Any]:
     from sentence_transformers.sentence_transformer.modules import Pooling
 
-    from sweep.layer_pooling import LayerMaximum
+    from sweep.export.layer_pooling import LayerMaximum
 
     width, states = config.hidden_size, range(config.num_hidden_layers + 1)
     kind, _, which = pooling.partition("_")

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.record import Record, Trial
-from sweep.yaml_file import dump
+from sweep.spec.yaml_file import dump
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-    from sweep.spec import SweepSpec
+    from sweep.spec.sweep_spec import SweepSpec
 
 _PLACEHOLDER = '"sentence_transformers_model_id"'
 _DOWNLOAD = "# Download from the 🤗 Hub\n"
