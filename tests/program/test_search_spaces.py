@@ -27,9 +27,9 @@ def test_it_runs_for_two_rungs(name, stsweep):
         *([] if is_grid else ["trials=2"]),
     ]
     flags = [part for change in changes for part in ("--set", change)]
-    ran = stsweep("run", name, "--name", f"space-{name}", *flags, STSWEEP_CORPUS="corpus.txt")
+    ran = stsweep("run", name, "--root", "spaces", "--name", f"space-{name}", *flags, STSWEEP_CORPUS="corpus.txt")
     assert ran.returncode == 0, ran.stderr
-    status = json.loads(stsweep("status", f"space-{name}", "--json").stdout)
+    status = json.loads(stsweep("status", f"space-{name}", "--root", "spaces", "--json").stdout)
     assert status["rungs"] == [256, 512]
     assert {row["rung"] for trial in status["trial"] for row in trial["rows"]} == {256, 512}
     assert all(trial["state"] in ("completed", "stopped") for trial in status["trial"])
