@@ -65,7 +65,8 @@ class OptunaBridge(Searcher):
                 config = trial_config(self._spec, trial.params).flatten()
             except ValidationError as error:
                 self._record.add_trial(trial.number, dict(trial.params), self._spec.train.flatten() | trial.params)
-                self._end(trial, (), "infeasible", "; ".join(each["msg"] for each in error.errors()))
+                rules = (str(each.get("ctx", {}).get("error", each["msg"])) for each in error.errors())
+                self._end(trial, (), "infeasible", "; ".join(rules))
                 continue
             self._trials[trial_id] = trial
             self._record.add_trial(trial.number, dict(trial.params), config)
