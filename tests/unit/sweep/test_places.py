@@ -4,28 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.errors import Refused
-from sweep.spec.sweep_spec import SweepSpec, load_spec
-
-SMALL = "name: s\nobjective: {task: demo}\ntrials: 3\n"
-
-
-def load(folder: Path, text: str, *overrides: str) -> SweepSpec:
-    path = folder / "sweep.yaml"
-    path.write_text(text)
-    return load_spec(path, overrides)
-
-
-def refusal(folder: Path, text: str, *overrides: str) -> Refused:
-    with pytest.raises(Refused) as refused:
-        load(folder, text, *overrides)
-    return refused.value
-
-
-def one_problem(folder: Path, text: str, *overrides: str) -> str:
-    refused = refusal(folder, text, *overrides)
-    assert len(refused.problems) == 1, str(refused)
-    return str(refused.problems[0])
+from tests.unit.sweep.specs import SMALL, load, one_problem
 
 
 def test_corpus_variables_home_and_relative_paths_become_absolute(

@@ -5,15 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sweep.spec.sweep_spec import SweepSpec, load_spec, rungs
-
-SMALL = "name: s\nobjective: {task: demo}\ntrials: 3\n"
-
-
-def load(folder: Path, text: str, *overrides: str) -> SweepSpec:
-    path = folder / "sweep.yaml"
-    path.write_text(text)
-    return load_spec(path, overrides)
+from sweep.spec.sweep_spec import rungs
+from tests.unit.sweep.specs import SMALL, load
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4, 1.5, 2.5, 10])

@@ -7,7 +7,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sweep.spec.space import distributions, grid_points, trial_config, trial_count
-from sweep.spec.sweep_spec import SweepSpec, load_spec
+from tests.unit.sweep.specs import load
 
 SEARCH = """\
 name: s
@@ -30,12 +30,6 @@ search:
   - {optim.batch_size: {choices: [32, 64]}}
   - {optim.learning_rate: {choices: [1e-5, 1e-4]}, encoder.pooling: {choices: [avg_first_last, cls]}}
 """
-
-
-def load(folder: Path, text: str) -> SweepSpec:
-    path = folder / "sweep.yaml"
-    path.write_text(text)
-    return load_spec(path)
 
 
 def test_each_knob_becomes_the_distribution_of_its_own_type(tmp_path: Path) -> None:
