@@ -218,6 +218,7 @@ def evaluate(
         corpus=corpus,
         word_counts=word_counts,
         data_dir=data_dir,
+        root=root,
     )
     print(json.dumps(table.to_json(), indent=2) if as_json else table.to_text())
 

@@ -37,7 +37,8 @@ def run(spec: SweepSpec, *, root: Path, name: str | None, address: str | None, c
     name = spec.name if name is None else name
     _check_root(root)
     check_name(root, name)
-    checks.check(spec, address=address)
+    for note in checks.check(spec, address=address).notes:
+        print(f"note: {note}", file=sys.stderr)
     _reach(address)
     objective = spec.objective
     about = {

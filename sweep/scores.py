@@ -14,6 +14,7 @@ from model.config import EncoderConfig, TrainConfig
 from model.source import find_fault
 from sweep.errors import Problem, Refused, Unreachable, nearest
 from sweep.record import Record, best_trial
+from sweep.root import argument
 from sweep.spec.check import is_absent
 from sweep.spec.knobs import KNOBS, value_of
 from sweep.spec.sweep_spec import DATA_VARIABLE, load_spec
@@ -95,6 +96,7 @@ def evaluate(
     corpus: str | None,
     word_counts: Path | None,
     data_dir: Path | None,
+    root: Path,
 ) -> ScoreTable:
     """Score encoders.
 
@@ -106,6 +108,7 @@ def evaluate(
         changes: `encoder.KNOB=VALUE`, for each of `models`.
         corpus: comma-joined text files that the lexical floor is fitted on; None takes the sweep's own, if any.
         word_counts: word frequencies for the lexical floor.
+        root: where sweeps are, for who names one as an encoder.
         data_dir: the STS data; None takes the sweep's own, else STSWEEP_DATA.
 
     Raises:
@@ -121,8 +124,13 @@ def evaluate(
             next="stsweep eval --help",
         )
     folder = data_dir or _own_data(record)
-    pairs = [load_pairs(task, _split(task, split), folder) for task in dict.fromkeys(ids)]
+    distinct = sorted(dict.fromkeys(ids), key=TASKS.__contains__)  # unknown ones first: told before missing data
+    pairs = [load_pairs(task, _split(task, split), folder) for task in distinct]
     files = [file.strip() for file in corpus.split(",")] if corpus else None
+    for name in models:
+        if (root / name / "sweep.json").exists() and not Path(name).exists():
+            message = f"{name!r} is a sweep, not an encoder; give it as --sweep"
+            raise Refused([Problem(message)], next=f"stsweep eval --sweep {argument(root / name)}")
     entries: Entries = _sweep_entries(record, files, word_counts) if record else {}
     entries |= {name: _entry(name, changes, files, word_counts) for name in models}
 

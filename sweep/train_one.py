@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
 import sys
 from typing import TYPE_CHECKING
 
 from sweep.errors import Exit, Problem, Refused
+from sweep.export.folder import write_encoder
+from sweep.export.sentence_transformer import NEEDS_CODE, needs_code
 from sweep.record import RowLog, write_whole
 from sweep.spec.check import check
 from sweep.spec.sweep_spec import Sampler, load_spec, rungs
@@ -54,6 +58,7 @@ def train_one(spec: SweepSpec, out: Path, resume: bool) -> Exit:
         return Exit.NONE_COMPLETED
     said = _objective(spec)
     print(f"{said} {row.score:.2f} after {row.sentences:,} sentences; the encoder is {out / 'encoder'}")
+    print(_exported(out, alone))
     return Exit.DONE
 
 
@@ -81,3 +86,16 @@ def _objective(spec: SweepSpec) -> str:
 
 def _print_row(row: dict[str, Any]) -> None:
     print(f"{row['rung']:>9,} sentences  score {row['score']:.2f}", file=sys.stderr)
+
+
+def _exported(out: Path, spec: SweepSpec) -> str:
+    """Write the encoder for sentence-transformers too, which would load `encoder/` with a pooling of its own guess."""
+    if importlib.util.find_spec("sentence_transformers") is None:
+        return "for SentenceTransformer(path): pip install 'stsweep[export]', then the same command with --resume"
+    folder, unfinished = out / "export", out / ".export"
+    if not folder.exists():
+        shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed while it wrote
+        write_encoder(out / "encoder", spec, unfinished)
+        unfinished.rename(folder)
+    note = f"\nnote: {NEEDS_CODE}" if needs_code(spec.train.encoder.pooling) else ""
+    return f"SentenceTransformer({str(folder)!r}){note}"

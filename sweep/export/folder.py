@@ -98,21 +98,35 @@ def _free(folder: Path) -> Path:
 
 def _write(record: Record, trial: Trial, folder: Path, unfinished: Path) -> str | None:
     """Fill `unfinished`, which will be called `folder`; what to know of it, or None."""
-    from model.encoder import load_encoder, saved_config
-    from sweep.export.model_card import describe, write_card
-    from sweep.export.sentence_transformer import NEEDS_CODE, build, needs_code, save
+    from sweep.export.model_card import write_card
 
-    saved = trial.folder / "encoder"
-    encoder = load_encoder(saved_config(saved))
-    built: SentenceTransformer = build(encoder, saved)
-    config = run_spec(record, trial)
-    describe(built, config)
-    save(built, unfinished)
-    shutil.copyfile(saved / ENCODER_FILE, unfinished / ENCODER_FILE)
-    write_whole(unfinished / CONFIG_FILE, config.to_yaml())
-    note = NEEDS_CODE if needs_code(encoder.pooling) else None
+    note = write_encoder(trial.folder / "encoder", run_spec(record, trial), unfinished)
     write_card(unfinished / "README.md", record, trial, folder.name, note)
     return note
+
+
+def write_encoder(saved: Path, spec: SweepSpec, folder: Path) -> str | None:
+    """Write an encoder and its run's spec as a new folder for sentence-transformers.
+
+    Args:
+        saved: what `model.save_encoder` wrote.
+        spec: the one run that made it.
+        folder: must not exist.
+
+    Returns:
+        What to know before loading it; None when there is nothing.
+    """
+    from model.encoder import load_encoder, saved_config
+    from sweep.export.model_card import describe
+    from sweep.export.sentence_transformer import NEEDS_CODE, build, needs_code, save
+
+    encoder = load_encoder(saved_config(saved))
+    built: SentenceTransformer = build(encoder, saved)
+    describe(built, spec)
+    save(built, folder)
+    shutil.copyfile(saved / ENCODER_FILE, folder / ENCODER_FILE)
+    write_whole(folder / CONFIG_FILE, spec.to_yaml())
+    return NEEDS_CODE if needs_code(encoder.pooling) else None
 
 
 def run_spec(record: Record, trial: Trial) -> SweepSpec:

@@ -63,7 +63,7 @@ def _chosen_how(record: Record, trial: Trial, note: str | None) -> str:
             *(f"| {name} | {'–' if score is None else format(score, '.2f')} |" for name, score in rows),
             "",
             "`untrained` is the encoder before training, `lexical` a scorer without a neural network that knows only "
-            "how words are spelt and how frequent they are, `teacher` the encoder that this one was trained towards.",
+            "how words are spelt and how frequent they are, `teacher` the encoder of `teacher.name`.",
             "",
             *([f"To load it: {note}.", ""] if note else []),
             "Every knob of the run; `stsweep train config.yaml --out FOLDER` runs it again from this folder:",

@@ -72,7 +72,7 @@ def check(spec: SweepSpec, *, address: str | None = None) -> Plan:
         Unreachable: only models are missing.
         Refused: anything else.
     """
-    problems, notes = [*_constant(spec), *_precision(spec)], list[str]()
+    problems, notes = [*_constant(spec), *_precision(spec)], list(_idle_teacher(spec))
     corpus = _corpus(spec, problems)
     pairs = _pairs(spec, problems)
     missing = _models(spec, problems)
@@ -111,6 +111,12 @@ def _constant(spec: SweepSpec) -> Iterator[Problem]:
     if not spec.searched and spec.sampler.name != "grid" and trial_count(spec) > 1:
         message = f"nothing is searched, so all {spec.trials} trials would be the same; add a knob, or set trials to 1"
         yield Problem(message, key="search")
+
+
+def _idle_teacher(spec: SweepSpec) -> Iterator[str]:
+    weights = values_of(spec, "loss.distillation_weight")
+    if spec.train.teacher.name is not None and not any(weights):
+        yield "teacher.name is given and loss.distillation_weight is 0: the teacher is scored, and nothing is distilled"
 
 
 def _precision(spec: SweepSpec) -> Iterator[Problem]:

@@ -156,3 +156,14 @@ def test_a_training_without_a_score_says_why_and_exits_with_one(workshop, stswee
     assert ended.returncode == 1
     assert "diverged at step" in ended.stdout
     assert [row.failure for row in RowLog(workshop / "diverged").read()] == ["diverged"]
+
+
+def test_sentence_transformers_loads_what_was_trained_with_its_own_pooling(undisturbed, workshop):
+    from sentence_transformers import SentenceTransformer
+
+    from model.encoder import load_encoder, saved_config
+
+    sentences = ["A cat sleeps on the warm step.", "Rain."]
+    ours = load_encoder(saved_config(workshop / "undisturbed" / "encoder")).encode(sentences)
+    theirs = SentenceTransformer(str(workshop / "undisturbed" / "export")).encode(sentences)
+    np.testing.assert_allclose(theirs, ours, atol=1e-5)

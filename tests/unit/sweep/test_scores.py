@@ -31,6 +31,7 @@ def scored(models: list[str], **arguments: Any) -> ScoreTable:
         "corpus": None,
         "word_counts": None,
         "data_dir": None,
+        "root": Path("sweeps"),
     }
     return evaluate(models, **defaults | arguments)
 
