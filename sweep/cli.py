@@ -11,12 +11,16 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sweep.errors import Exit, Problem, Refused, Unreachable, nearest
 from sweep.root import DEFAULT_ROOT, ROOT_VARIABLE
+
+if TYPE_CHECKING:
+    from sweep.record import Record
+    from sweep.spec.sweep_spec import SweepSpec
 
 app = typer.Typer(
     name="stsweep",
@@ -273,7 +277,7 @@ def _path(spec: str) -> Path:
     return search_spaces.folder() / f"{spec}.yaml"
 
 
-def _load(path: Path, changes: list[str], data_dir: Path | None) -> Any:
+def _load(path: Path, changes: list[str], data_dir: Path | None) -> SweepSpec:
     """The spec of a file; `--data-dir` fills `data_dir`."""
     from sweep.spec.sweep_spec import load_spec
 
@@ -282,11 +286,11 @@ def _load(path: Path, changes: list[str], data_dir: Path | None) -> Any:
     return load_spec(path, [*changes, *extra])
 
 
-def _record(root: Path, name: str) -> Any:
+def _record(root: Path, name: str) -> Record:
     from sweep.record import Record
 
     return Record.open(root, name)
 
 
 def _command() -> str:
-    return shlex.join(["stsweep", *sys.argv[1:]]) if os.environ.get("RAY_JOB_ID") is None else shlex.join(sys.argv)
+    return shlex.join(["stsweep", *sys.argv[1:]])
