@@ -12,7 +12,7 @@ from torch import Tensor
 
 from model.config import ViewsConfig
 from model.errors import MisfitError
-from model.tokens import TokenisedCorpus
+from model.tokens import TokenisedSentences
 from model.views import make_view
 
 _ORDER_STREAM, _VIEW_STREAM = 0, 1
@@ -50,13 +50,13 @@ class DataOrder:
         return order[place * self._batch_size : (place + 1) * self._batch_size]
 
 
-def one_view(corpus: TokenisedCorpus, rows: NDArray[np.int64], pad_id: int) -> tuple[Tensor, Tensor]:
+def one_view(corpus: TokenisedSentences, rows: NDArray[np.int64], pad_id: int) -> tuple[Tensor, Tensor]:
     """Token ids and attention mask, both [N, T]; T is the longest sentence of this batch."""
     return pad([corpus.ids(row) for row in rows.tolist()], pad_id)
 
 
 def two_views(
-    corpus: TokenisedCorpus, rows: NDArray[np.int64], pad_id: int, views: ViewsConfig, *, seed: int, step: int
+    corpus: TokenisedSentences, rows: NDArray[np.int64], pad_id: int, views: ViewsConfig, *, seed: int, step: int
 ) -> tuple[Tensor, Tensor]:
     """Token ids and attention mask, both [2N, T]: every sentence as it is, then every sentence's second view."""
     if views.kind == "dropout":

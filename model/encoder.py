@@ -6,8 +6,7 @@ Shapes: B sentences, T tokens, D hidden width, W = D or 4 D width of the sentenc
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,10 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.config import EncoderConfig
+from model.encoding import ListedTokens, Tokens, encode_tokens
 from model.errors import InputError, MisfitError, UnreachableError
 from model.folder import folder_fault
-from model.pooling import check_depth, pool, pooled_width
+from model.pooling import check_depth, pool, pool_each, pooled_width
 from model.source import DECLARED_FILE, declared, hub_advice, hub_answers, locate
+from model.tokens import tokenised_texts
 
 _NO_LIMIT = 2**20  # tokens, for an encoder whose positions have no table and no limit of their own
 _DROPOUT_NAMES = ("dropout", "attention_dropout", "hidden_dropout_prob", "attention_probs_dropout_prob")
@@ -52,8 +53,18 @@ class Encoder(nn.Module):
         output = self.transformer(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
         return pool(self.pooling, output.hidden_states, attention_mask)
 
+    def pool_each(self, poolings: Sequence[str], input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
+        """Token ids and mask, both [B, T] → embeddings [B, width of that pooling] by several poolings, fp32."""
+        output = self.transformer(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
+        return pool_each(poolings, output.hidden_states, attention_mask)
+
     def encode(
-        self, sentences: Sequence[str], *, batch_tokens: int = 8192, precision: Literal["fp32", "bf16"] = "fp32"
+        self,
+        sentences: Sequence[str],
+        *,
+        batch_tokens: int | None = None,
+        precision: Literal["fp32", "bf16"] = "fp32",
+        cache_tokens: bool = False,
     ) -> NDArray[np.float32]:
         """Embeddings [n, W] of sentences, in their order; nothing is cut below the encoder's own position limit.
 
@@ -61,22 +72,41 @@ class Encoder(nn.Module):
 
         Args:
             sentences: n texts; n may be 0.
-            batch_tokens: tokens a batch, padding included. Sentences are sorted by length, so little is padded.
+            batch_tokens: tokens a batch, padding included; None: what suits the device. Sentences are sorted by
+                length, so little is padded.
             precision: `bf16` runs under autocast; the vectors are fp32 all the same.
+            cache_tokens: keep the tokens on disk, for sentences that will be encoded again.
         """
-        embeddings = np.zeros((len(sentences), self.width), dtype=np.float32)
+        return self.encode_each([self.pooling], sentences, batch_tokens, precision, cache_tokens)[self.pooling]
+
+    def encode_each(
+        self,
+        poolings: Sequence[str],
+        sentences: Sequence[str],
+        batch_tokens: int | None = None,
+        precision: Literal["fp32", "bf16"] = "fp32",
+        cache_tokens: bool = False,
+    ) -> dict[str, NDArray[np.float32]]:
+        """What `encode` would give with each of `poolings`, from one forward pass: pooling → [n, its width].
+
+        Raises:
+            MisfitError: a pooling needs more layers than there are.
+        """
+        config = self.transformer.config
+        for pooling in poolings:
+            check_depth(pooling, config.num_hidden_layers)
+        widths = {pooling: pooled_width(pooling, config.hidden_size) for pooling in poolings}
         if len(sentences) == 0:
-            return embeddings
-        ids: list[list[int]] = self.tokenizer(
-            list(sentences), truncation=True, max_length=position_limit(self.transformer), return_attention_mask=False
-        )["input_ids"]
-        device = next(self.parameters()).device
-        with _evaluating(self), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            for rows in _batches([len(tokens) for tokens in ids], batch_tokens):
-                unpadded = {"input_ids": [ids[row] for row in rows]}
-                batch = self.tokenizer.pad(unpadded, padding_side="right", return_tensors="pt").to(device)
-                embeddings[rows] = self(batch["input_ids"], batch["attention_mask"]).float().cpu().numpy()
-        return embeddings
+            return {pooling: np.zeros((0, width), dtype=np.float32) for pooling, width in widths.items()}
+        tokens = self._tokens(sentences, cache_tokens)
+        return encode_tokens(self, tokens, widths, batch_tokens=batch_tokens, precision=precision)
+
+    def _tokens(self, sentences: Sequence[str], cache_tokens: bool) -> Tokens:
+        limit = position_limit(self.transformer)
+        if cache_tokens and self.tokenizer.is_fast:
+            return tokenised_texts(sentences, self.tokenizer, limit)
+        ids = self.tokenizer(list(sentences), truncation=True, max_length=limit, return_attention_mask=False)
+        return ListedTokens([np.asarray(row, dtype=np.int32) for row in ids["input_ids"]])
 
 
 def position_limit(transformer: nn.Module) -> int:
@@ -87,27 +117,6 @@ def position_limit(transformer: nn.Module) -> int:
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
     config: Any = transformer.config
     return int(getattr(config, "max_position_embeddings", _NO_LIMIT))
-
-
-def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Rows by falling length, so many at once that rows × longest row stay within `batch_tokens`, at least one."""
-    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
-    while order:
-        count = max(1, batch_tokens // max(1, lengths[order[0]]))
-        yield order[:count]
-        order = order[count:]
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for part in training:
-            part.training = True
 
 
 def load_encoder(config: EncoderConfig) -> Encoder:

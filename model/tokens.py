@@ -1,4 +1,4 @@
-"""The tokenised corpus: built once per (corpus, tokenizer, max length), memory-mapped by every trial of a machine.
+"""Tokenised sentences: cut once per (sentences, tokenizer, max length), memory-mapped by every trial of a machine.
 
 One Arrow IPC file of one record batch with two list columns, a row a sentence: `ids` (token ids, special tokens
 included) and `words` (the word each token belongs to, −1 for special tokens).
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ _FORMAT = 1
 _CHUNK_SENTENCES = 4096
 
 
-class TokenisedCorpus:
+class TokenisedSentences:
     """Token ids and word indices of every sentence, read from a memory-mapped file without copying."""
 
     def __init__(self, path: Path) -> None:
@@ -46,6 +46,11 @@ class TokenisedCorpus:
         """How many sentences there are."""
         return len(self._starts) - 1
 
+    @property
+    def lengths(self) -> NDArray[np.int32]:
+        """Tokens of each sentence [n], special tokens included."""
+        return np.diff(self._starts)
+
     def ids(self, sentence: int) -> NDArray[np.int32]:
         """Token ids [T] of one sentence, special tokens included; a read-only view of the file."""
         return self._ids[self._starts[sentence] : self._starts[sentence + 1]]
@@ -55,23 +60,41 @@ class TokenisedCorpus:
         return self._words[self._starts[sentence] : self._starts[sentence + 1]]
 
 
-def tokenised_corpus(paths: Sequence[str], tokenizer: Any, max_length: int) -> TokenisedCorpus:
+def tokenised_corpus(paths: Sequence[str], tokenizer: Any, max_length: int) -> TokenisedSentences:
     """The corpus as `tokenizer` (a transformers fast tokenizer) cuts it, at most `max_length` tokens a sentence.
 
     Raises:
         InputError: the corpus or the cache folder cannot be used, or the tokenizer is not a fast one.
     """
+    return _tokenised(corpus_identity(paths), lambda: read_corpus(paths), tokenizer, max_length)
+
+
+def tokenised_texts(sentences: Sequence[str], tokenizer: Any, max_length: int) -> TokenisedSentences:
+    """The same of sentences in memory, such as those of an evaluation, which every trial encodes at every rung.
+
+    Raises:
+        InputError: the cache folder cannot be used, or the tokenizer is not a fast one.
+    """
+    described = hashlib.sha256()
+    for sentence in sentences:
+        described.update(len(sentence).to_bytes(8, "little") + sentence.encode("utf-8", "surrogatepass"))
+    return _tokenised(described.hexdigest(), lambda: list(sentences), tokenizer, max_length)
+
+
+def _tokenised(
+    identity: str, sentences: Callable[[], list[str]], tokenizer: Any, max_length: int
+) -> TokenisedSentences:
     if not tokenizer.is_fast:
         raise InputError(
             f"the tokenizer of {tokenizer.name_or_path} has no fast version (tokenizer.json): words cannot be told "
             "from tokens; choose an encoder that has one"
         )
-    key = _key(corpus_identity(paths), tokenizer, max_length)
+    key = _key(identity, tokenizer, max_length)
 
     def write(path: Path) -> None:
-        _write_arrow(path, read_corpus(paths), tokenizer, max_length)
+        _write_arrow(path, sentences(), tokenizer, max_length)
 
-    return TokenisedCorpus(build_once(cache_dir() / "tokens" / f"{key}.arrow", write))
+    return TokenisedSentences(build_once(cache_dir() / "tokens" / f"{key}.arrow", write))
 
 
 def _key(corpus: str, tokenizer: Any, max_length: int) -> str:

@@ -5,7 +5,7 @@ import torch
 
 from model.config import POOLING_DEPTH, PoolingName
 from model.errors import InputError
-from model.pooling import POOLINGS, check_depth, pool, pooled_width
+from model.pooling import POOLINGS, check_depth, fitting_poolings, pool, pool_each, pooled_width
 
 LENGTHS, WIDTH, LAYERS = (5, 2, 7), 3, 6
 
@@ -88,3 +88,17 @@ def test_a_pooling_works_at_exactly_its_depth_and_is_refused_below(name):
 def test_a_refusal_names_poolings_that_fit():
     with pytest.raises(InputError, match="avg_last2"):
         check_depth("avg_last4", 3)
+
+
+def test_several_poolings_of_one_pass_are_each_the_papers_definition():
+    hidden, mask = states()
+    together = pool_each(sorted(POOLINGS), hidden, mask)
+    assert together.keys() == POOLINGS.keys()
+    for name, pooled in together.items():
+        expected = torch.tensor([naive(name, hidden, sentence) for sentence in range(len(LENGTHS))])
+        torch.testing.assert_close(pooled, expected)
+
+
+def test_two_layers_have_the_poolings_that_read_no_four():
+    assert set(POOLINGS) - set(fitting_poolings(2)) == {"avg_last4", "max_last4", "concat_last4"}
+    assert set(fitting_poolings(4)) == set(POOLINGS)

@@ -5,7 +5,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from model.errors import InputError
-from model.tokens import TokenisedCorpus, tokenised_corpus
+from model.tokens import TokenisedSentences, tokenised_corpus
 from tests.tiny import tiny_encoder_folder
 
 SENTENCES = ["A man plays the guitar.", "no", "Children aren't playing in the snow today, are they?"]
@@ -91,7 +91,7 @@ def test_a_damaged_file_is_named_with_the_way_out(paths, tokenizer, cache):
     (built,) = cache.rglob("*.arrow")
     built.write_bytes(built.read_bytes()[:-20])
     with pytest.raises(InputError, match=f"rm '{built}'"):
-        TokenisedCorpus(built)
+        TokenisedSentences(built)
 
 
 def test_a_row_is_read_in_microseconds(tmp_path, tokenizer):

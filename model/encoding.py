@@ -1,0 +1,103 @@
+"""From tokens to vectors, fast: batches by a token budget, sorted by length, several poolings from one forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from model.batches import pad
+from model.packed_linear import packed_linear_layers
+
+if TYPE_CHECKING:
+    from model.encoder import Encoder
+
+BATCH_TOKENS = {"cpu": 2048, "cuda": 16_384}
+"""Tokens a batch, padding included. On processors larger batches fall out of the cache (8,192: a third slower on two
+cores); for GPUs the figure is a guess, not measured."""
+
+
+class Tokens(Protocol):
+    """Token ids of sentences: `model.tokens.TokenisedSentences`, or what a tokenizer returned."""
+
+    @property
+    def lengths(self) -> NDArray[np.int32]:
+        """Tokens of each sentence [n]."""
+        ...
+
+    def ids(self, sentence: int) -> NDArray[np.int32]:
+        """Token ids of one sentence, special tokens included."""
+        ...
+
+
+class ListedTokens:
+    """Token ids in a list."""
+
+    def __init__(self, ids: Sequence[NDArray[np.int32]]) -> None:
+        self._ids = ids
+
+    @property
+    def lengths(self) -> NDArray[np.int32]:
+        return np.fromiter(map(len, self._ids), dtype=np.int32, count=len(self._ids))
+
+    def ids(self, sentence: int) -> NDArray[np.int32]:
+        return self._ids[sentence]
+
+
+def encode_tokens(
+    encoder: Encoder,
+    tokens: Tokens,
+    poolings: Mapping[str, int],
+    *,
+    batch_tokens: int | None,
+    precision: Literal["fp32", "bf16"],
+) -> dict[str, NDArray[np.float32]]:
+    """One matrix [n, width] a pooling, rows in the order of the sentences. Weights, mode and randomness stay.
+
+    Args:
+        encoder: the transformer and its pooling functions.
+        tokens: n sentences.
+        poolings: name → width of its vectors.
+        batch_tokens: tokens a batch, padding included; None: `BATCH_TOKENS` of the device.
+        precision: `bf16` runs under autocast; the vectors are fp32 all the same.
+    """
+    device = next(encoder.parameters()).device
+    lengths = tokens.lengths
+    budget = batch_tokens or BATCH_TOKENS.get(device.type, BATCH_TOKENS["cpu"])
+    found = {name: np.zeros((len(lengths), width), dtype=np.float32) for name, width in poolings.items()}
+    pad_id = encoder.tokenizer.pad_token_id or 0
+    fast = packed_linear_layers(encoder) if precision == "fp32" else nullcontext()
+    with evaluating(encoder), fast, torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        for rows in batches(lengths, budget):
+            ids, mask = pad([tokens.ids(row) for row in rows.tolist()], pad_id)
+            for name, vectors in encoder.pool_each(list(poolings), ids.to(device), mask.to(device)).items():
+                found[name][rows] = vectors.float().cpu().numpy()
+    return found
+
+
+def batches(lengths: NDArray[np.int32], batch_tokens: int) -> Iterator[NDArray[np.int64]]:
+    """Rows by falling length, so many at once that rows × longest row stay within `batch_tokens`, at least one."""
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        count = max(1, batch_tokens // max(1, int(lengths[order[start]])))
+        yield order[start : start + count]
+        start += count
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; each part's own mode is put back."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for part in training:
+            part.training = True
