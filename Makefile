@@ -12,7 +12,7 @@ help: ## show this list
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[quickstart,export,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[quickstart,export,onnx,dev]'
 	touch $@
 
 sweep: $(VENV)/.ready ## the quickstart: a real sweep on this machine, no Hub, no GPU (NAME=… for another name)

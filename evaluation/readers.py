@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from evaluation.errors import InputError
 
@@ -41,11 +41,12 @@ class Faults:
         raise InputError("\n  ".join([heading, *shown]) + f"\n{advice}")
 
 
-def read_lines(path: Path, faults: Faults) -> list[str] | None:
-    """The lines of a UTF-8 file, or None after noting why there are none.
+def read_lines(path: Path, faults: Faults, encoding: Literal["utf-8", "latin-1"] = "utf-8") -> list[str] | None:
+    """The lines of a file, or None after noting why there are none.
 
-    A byte-order mark and carriage returns before a line end are dropped. Only a line feed ends a line: `str.splitlines`
-    also breaks at U+0085 and U+2028, which occur inside sentences, and would shift sentences against golds.
+    The byte-order mark of a UTF-8 file and carriage returns before a line end are dropped. Only a line feed ends a
+    line: `str.splitlines` also breaks at U+0085 and U+2028, which occur inside sentences, and would shift sentences
+    against golds.
     """
     try:
         data = path.read_bytes()
@@ -56,7 +57,7 @@ def read_lines(path: Path, faults: Faults) -> list[str] | None:
         faults.add(path, None, f"cannot be read: {error.strerror}")
         return None
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig" if encoding == "utf-8" else encoding)
     except UnicodeDecodeError as error:
         # utf-8-sig counts `start` from behind a byte-order mark; `object` is what it counted in.
         start = error.start + len(data) - len(error.object)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.errors import InputError
+from evaluation.geometry import alignment, spread, uniformity, unit_rows
 from evaluation.pairs import Pairs
-from evaluation.protocol import Encoder
-from evaluation.spearman import cosine, pearson, spearman, unit_rows
+from evaluation.protocol import EncodeFunction, Encoder, embed
+from evaluation.spearman import cosine, pearson, spearman
 
-COLLAPSED_SPREAD = 1e-9
-"""Similarities closer together than this are equal. A cosine moves by half the square of an embedding's relative
-change, so that this is a change of 4e-5: more than float32 rounding makes, less than any difference of meaning."""
+COLLAPSED_EPSILONS = 8
+"""Similarities closer together than this many of their precision's steps differ by rounding alone."""
 
 
 @dataclass(frozen=True)
@@ -32,37 +31,107 @@ class Score:
     pearson: float | None
     failure: Literal["collapsed", "diverged"] | None
     """`diverged`: an embedding is not finite. `collapsed`: every similarity is the same."""
+    spearman_mean: float | None = None
+    """Mean over the subsets; None also where a subset has no correlation."""
+    spearman_wmean: float | None = None
+    """The same, weighted by their pairs."""
+    pearson_mean: float | None = None
+    pearson_wmean: float | None = None
+    alignment: float | None = None
+    """As `evaluation.geometry` defines these three, over the split's distinct sentences; None when diverged."""
+    uniformity: float | None = None
+    spread: float | None = None
+    similarity: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
+    """[pairs], the cosines; None where there is no score."""
+
+    @property
+    def name(self) -> str:
+        """Task and split."""
+        return f"{self.task} {self.split}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Every field but the similarities."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "similarity"}
 
 
-def score(encoder: Encoder, pairs: Sequence[Pairs]) -> list[Score]:
+def distinct_sentences(pairs: Sequence[Pairs]) -> list[str]:
+    """Every sentence of `pairs` once, in order of appearance."""
+    return list(dict.fromkeys(text for part in pairs for side in (part.first, part.second) for text in side))
+
+
+def score(encoder: Encoder | EncodeFunction, pairs: Sequence[Pairs]) -> list[Score]:
     """Score `encoder` on each of `pairs`, in order; every distinct sentence of all of them is encoded once.
+
+    Args:
+        encoder: an object with `encode(sentences)`, such as a SentenceTransformer, or a function of sentences.
+        pairs: from `evaluation.tasks.load_pairs`.
 
     Raises:
         InputError: the encoder returned something other than one row a sentence.
     """
     if not pairs:
         return []
-    sentences = list(dict.fromkeys(text for part in pairs for side in (part.first, part.second) for text in side))
-    embeddings = np.asarray(encoder.encode(sentences))
-    if embeddings.ndim != 2 or len(embeddings) != len(sentences):
-        raise InputError(
-            f"{type(encoder).__name__}.encode returned shape {list(embeddings.shape)} for {len(sentences)} sentences; "
-            f"allowed is [{len(sentences)}, width]"
-        )
-    finite: NDArray[np.bool_] = np.asarray(np.isfinite(embeddings).all(axis=1))
-    units = unit_rows(np.where(finite[:, None], embeddings, 0.0))
+    sentences = distinct_sentences(pairs)
+    return score_embeddings(embed(encoder, sentences), sentences, pairs)
+
+
+def score_embeddings(embeddings: NDArray[np.floating], sentences: Sequence[str], pairs: Sequence[Pairs]) -> list[Score]:
+    """The same from embeddings [n, width] that are there already, one row for each of `sentences`."""
     row = {text: index for index, text in enumerate(sentences)}
-    return [_score_one(part, row, units, finite) for part in pairs]
+    finite: NDArray[np.bool_] = np.asarray(np.isfinite(embeddings).all(axis=1))
+    return [_score_one(part, row, embeddings, finite) for part in pairs]
 
 
-def _score_one(pairs: Pairs, row: dict[str, int], units: NDArray[np.float64], finite: NDArray[np.bool_]) -> Score:
+def _score_one(pairs: Pairs, row: dict[str, int], embeddings: NDArray[np.floating], finite: NDArray[np.bool_]) -> Score:
     first = [row[text] for text in pairs.first]
     second = [row[text] for text in pairs.second]
-    if not (finite[first].all() and finite[second].all()):
+    used = list(dict.fromkeys([*first, *second]))
+    if not finite[used].all():
         return Score(pairs.task, pairs.split, len(pairs), None, None, "diverged")
-    similarity = cosine(units[first], units[second])
-    if np.ptp(similarity) <= COLLAPSED_SPREAD:
-        return Score(pairs.task, pairs.split, len(pairs), None, None, "collapsed")
-    return Score(
-        pairs.task, pairs.split, len(pairs), spearman(similarity, pairs.gold), pearson(similarity, pairs.gold), None
+    place = {index: position for position, index in enumerate(used)}
+    first, second = [place[index] for index in first], [place[index] for index in second]
+    rows = embeddings[used]
+    units = unit_rows(rows)
+    found = Score(
+        task=pairs.task,
+        split=pairs.split,
+        pairs=len(pairs),
+        spearman=None,
+        pearson=None,
+        failure="collapsed",
+        alignment=alignment(units[first], units[second], pairs.gold),
+        uniformity=uniformity(units),
+        spread=spread(units),
     )
+    similarity = cosine(rows, first, second)
+    if np.ptp(similarity) <= COLLAPSED_EPSILONS * np.finfo(embeddings.dtype).eps:
+        return found
+    parts = list(_subsets(pairs, similarity))
+    by_spearman, by_pearson = [each[1] for each in parts], [each[2] for each in parts]
+    sizes = [each[0] for each in parts]
+    return replace(
+        found,
+        spearman=spearman(similarity, pairs.gold),
+        pearson=pearson(similarity, pairs.gold),
+        failure=None,
+        spearman_mean=_mean(by_spearman),
+        spearman_wmean=_mean(by_spearman, sizes),
+        pearson_mean=_mean(by_pearson),
+        pearson_wmean=_mean(by_pearson, sizes),
+        similarity=similarity,
+    )
+
+
+def _subsets(pairs: Pairs, similarity: NDArray[np.float64]) -> Iterator[tuple[int, float | None, float | None]]:
+    """Pairs, Spearman and Pearson of each subset; None where all its golds or similarities are the same."""
+    names = np.array(pairs.subset)
+    for name in dict.fromkeys(pairs.subset):
+        of_subset = names == name
+        ours, gold = similarity[of_subset], pairs.gold[of_subset]
+        defined = np.ptp(ours) > 0 and np.ptp(gold) > 0
+        yield len(gold), spearman(ours, gold) if defined else None, pearson(ours, gold) if defined else None
+
+
+def _mean(values: Sequence[float | None], weights: Sequence[int] | None = None) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.average(known, weights=weights)) if len(known) == len(values) else None

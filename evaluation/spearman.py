@@ -1,30 +1,33 @@
-"""Correlations × 100 and the cosine that they are computed on."""
+"""Correlations × 100 and the cosine that they are computed on, as SentEval computes them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 
-def unit_rows(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
-    """[n, width] → the rows divided by their Euclidean norm; a zero row stays zero."""
-    rows = np.array(embeddings, dtype=np.float64)
-    norms = np.sqrt(np.einsum("nd,nd->n", rows, rows))
-    rows /= np.where(norms > 0, norms, 1.0)[:, None]
-    return rows
+def cosine(embeddings: NDArray[np.floating], first: Sequence[int], second: Sequence[int]) -> NDArray[np.float64]:
+    """Embeddings [rows, width] and the rows of n pairs → cosine similarity [n]; with a zero row it is 0.
 
-
-def cosine(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Unit rows [n, width] twice → cosine similarity [n]; with a zero row it is 0.
-
-    For unit vectors 1 − ‖u − v‖²/2 is the same number as u·v, and it is exactly 1 for equal texts: with the product,
-    rounding would rank them among one another by chance.
+    The product, the norms and the quotient are taken pair by pair in the embeddings' own precision, as in SentEval's
+    `utils.cosine`: in fp32 the rounding decides the ranks of near-ties, of which there are hundreds (equal texts, for
+    one), and a Spearman computed in another way differs in the third decimal. Only rows that overflow are widened.
     """
-    difference = first - second
-    similarity = 1.0 - 0.5 * np.einsum("nd,nd->n", difference, difference)
-    zero = ~first.any(axis=1) | ~second.any(axis=1)
-    return np.where(zero, 0.0, similarity)
+    with np.errstate(over="ignore", under="ignore"):
+        norms = np.array([np.linalg.norm(row) for row in embeddings])
+        if not np.isfinite(norms).all() and embeddings.dtype != np.float64:
+            return cosine(embeddings.astype(np.float64), first, second)
+        similarity = [
+            _quotient(embeddings[i], embeddings[j], norms[i] * norms[j]) for i, j in zip(first, second, strict=True)
+        ]
+    return np.array(similarity, dtype=np.float64)
+
+
+def _quotient(u: NDArray[np.floating], v: NDArray[np.floating], norms: np.floating) -> float:
+    return float(np.dot(u, v) / norms) if norms > 0 else 0.0
 
 
 def spearman(similarity: NDArray[np.float64], gold: NDArray[np.float64]) -> float:

@@ -1,43 +1,51 @@
-"""Scores of several encoders as one plain table."""
+"""Scores of several encoders as one plain table, and the aligned text that every table is made of."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import fmean
+from typing import TYPE_CHECKING
 
-from evaluation.score import Score
+if TYPE_CHECKING:
+    from evaluation.score import Score
 
 ABSENT = "–"
 
 
-def score_table(scores: Mapping[str, Sequence[Score]]) -> str:
-    """Encoders (rows, by name) over splits (columns, in order of first appearance): Spearman × 100, aligned text.
-
-    A score that could not be computed shows its reason. With two columns or more a last one gives the mean, where every
-    split has a score. The split is named where the table has several.
-    """
-    columns = list(dict.fromkeys((s.task, s.split) for row in scores.values() for s in row))
-    one_split = len({split for _, split in columns}) == 1
-    header = ["encoder", *(task if one_split else f"{task} {split}" for task, split in columns)]
-    with_mean = len(columns) > 1
-    lines = [[*header, "mean"] if with_mean else header]
-    for name, row in scores.items():
-        found = {(s.task, s.split): s for s in row}
-        cells = [_cell(found.get(column)) for column in columns]
-        lines.append([name, *cells, _mean([found.get(column) for column in columns])] if with_mean else [name, *cells])
+def aligned(lines: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Rows of cells as text: the first `left` columns to the left, the others to the right, two spaces between."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]).rstrip()
+        "  ".join(
+            cell.ljust(width) if place < left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
         for line in lines
     )
 
 
-def _cell(score: Score | None) -> str:
+def number(value: float | None, decimals: int = 2) -> str:
+    """A number, or a dash where there is none."""
+    return ABSENT if value is None else f"{value:.{decimals}f}"
+
+
+def score_table(scores: Mapping[str, Sequence[Score]], averages: Mapping[str, Mapping[str, float]]) -> str:
+    """Encoders (rows, by name) over splits (columns, in order of first appearance): Spearman × 100, aligned text.
+
+    A score that could not be computed shows its reason. The split is named where the table has several. The last
+    columns are the averages: name → encoder → value.
+    """
+    columns = list(dict.fromkeys((s.task, s.split) for row in scores.values() for s in row))
+    one_split = len({split for _, split in columns}) == 1
+    lines = [["encoder", *(task if one_split else f"{task} {split}" for task, split in columns), *averages]]
+    for name, row in scores.items():
+        found = {(s.task, s.split): s for s in row}
+        cells = [cell(found.get(column)) for column in columns]
+        lines.append([name, *cells, *(number(values.get(name)) for values in averages.values())])
+    return aligned(lines)
+
+
+def cell(score: Score | None) -> str:
+    """Spearman × 100, the reason why there is none, or a dash."""
     if score is None:
         return ABSENT
-    return score.failure or ABSENT if score.spearman is None else f"{score.spearman:.2f}"
-
-
-def _mean(row: Sequence[Score | None]) -> str:
-    values = [score.spearman for score in row if score is not None and score.spearman is not None]
-    return f"{fmean(values):.2f}" if len(values) == len(row) else ABSENT
+    return score.failure or ABSENT if score.spearman is None else number(score.spearman)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from model.config import EncoderConfig, TrainConfig
     from model.encoder import Encoder, load_encoder, save_encoder, saved_config
     from model.errors import DivergedError, InputError, MisfitError, UnreachableError
+    from model.sharding import ShardedEncoder
     from model.training import Progress, train
 
 _HOMES = {
@@ -25,6 +26,7 @@ _HOMES = {
     "InputError": "model.errors",
     "MisfitError": "model.errors",
     "Progress": "model.training",
+    "ShardedEncoder": "model.sharding",
     "TrainConfig": "model.config",
     "UnreachableError": "model.errors",
     "load_encoder": "model.encoder",
@@ -40,6 +42,7 @@ __all__ = [
     "InputError",
     "MisfitError",
     "Progress",
+    "ShardedEncoder",
     "TrainConfig",
     "UnreachableError",
     "load_encoder",

@@ -1,4 +1,4 @@
-"""What the trials of a sweep share, made once before the first of them: tokens, teacher embeddings, baselines.
+"""What the trials of a sweep share, made once before the first: tokens, teacher embeddings, baselines.
 
 Runs in a Ray worker, before any trial and on all processors of its machine: so the driver needs no torch, and no trial
 waits for another's cache.
@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from evaluation.protocol import Encoder
+    from evaluation.protocol import EncodeFunction, Encoder
     from evaluation.score import Score
     from model.config import TrainConfig
     from sweep.trial import Job
@@ -30,6 +30,8 @@ def prepare(config: TrainConfig, job: Job) -> dict[str, float | None]:
     Raises:
         model.InputError, model.UnreachableError, evaluation.InputError: as the parts say.
     """
+    from functools import partial
+
     import torch
 
     from evaluation.lexical import LexicalEncoder
@@ -46,18 +48,18 @@ def prepare(config: TrainConfig, job: Job) -> dict[str, float | None]:
     torch.set_num_threads(threads)
     pairs = load_pairs(job.task, job.split, job.data_dir)
 
-    def dev_score(encoder: Encoder) -> float | None:
+    def dev_score(encoder: Encoder | EncodeFunction) -> float | None:
         result: Score = score(encoder, [pairs])[0]
         value: float | None = getattr(result, job.metric)
         return value
 
     untrained = load_encoder(config.encoder).to(choose_device(None))
     tokenised_corpus(config.data.corpus, untrained.tokenizer, config.encoder.max_length)
-    scores = {"untrained": dev_score(untrained)}
+    scores = {"untrained": dev_score(partial(untrained.encode, cache_tokens=True))}
     if config.teacher.name is not None:
         if config.loss.distillation_weight > 0:
             teacher_embeddings(config, threads=threads)
         teacher = load_encoder(EncoderConfig(name=config.teacher.name, pooling=config.teacher.pooling))
-        scores["teacher"] = dev_score(teacher.to(choose_device(None)))
+        scores["teacher"] = dev_score(partial(teacher.to(choose_device(None)).encode, cache_tokens=True))
     scores["lexical"] = dev_score(LexicalEncoder.fit(read_corpus(config.data.corpus)))
     return scores

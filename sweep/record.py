@@ -34,7 +34,7 @@ from filelock import FileLock, Timeout
 from sweep.errors import Problem, Refused, nearest
 from sweep.root import argument, make_folder, sweep_names
 
-FORMAT = 1
+FORMAT = 2
 FLOOR = -100.0
 """Score of a trial that has none: finite, for ASHA never stops a NaN (`nan < cutoff` is false)."""
 
@@ -48,6 +48,8 @@ class Row:
     `rung` is the nominal number of sentences (ASHA's time axis), `sentences` the actual one, `rung_index` the step that
     Optuna and MLflow see. `score` is ×100, or `FLOOR` with the reason in `failure`. `started` and `time` are seconds
     since the epoch; `train_seconds` and `busy_seconds` add up from the trial's start, waiting for Tune left out.
+    `alignment`, `uniformity` and `spread` are those of `evaluation.geometry`; None of a diverged encoder. `poolings`
+    holds the score ×100 with every pooling when the objective asks for it, None where one has none.
     """
 
     rung_index: int
@@ -63,6 +65,10 @@ class Row:
     busy_seconds: float
     started: float
     time: float
+    alignment: float | None = None
+    uniformity: float | None = None
+    spread: float | None = None
+    poolings: dict[str, float | None] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,143 +1,117 @@
-"""`stsweep eval`: encoders and the lexical floor on STS tasks, or a sweep's winner beside its baselines."""
+"""`stsweep eval`: encoders on STS and transfer tasks, how sure each score is, and which of two encoders is better."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from evaluation.tasks import TASKS, load_pairs
-from model.config import EncoderConfig, TrainConfig
-from model.source import find_fault
-from sweep.errors import Problem, Refused, Unreachable, nearest
-from sweep.record import Record, best_trial
-from sweep.root import argument
-from sweep.spec.check import is_absent
-from sweep.spec.knobs import KNOBS, value_of
+from evaluation.tasks import AVERAGES, TASKS, load_pairs
+from evaluation.transfer import TRANSFER, load_labelled
+from model.config import POOLING_DEPTH
+from sweep.encoders import Entries, LexicalSource, named_entries, sweep_entries
+from sweep.errors import Problem, Refused, nearest
+from sweep.score_table import Row, ScoreTable
 from sweep.spec.sweep_spec import DATA_VARIABLE, load_spec
-from sweep.spec.yaml_file import scalar
 
 if TYPE_CHECKING:
-    from evaluation.protocol import Encoder
-    from evaluation.score import Score
+    import numpy as np
+    from numpy.typing import NDArray
 
-LEXICAL = "lexical"
-AVERAGES = {
-    "paper5": ("sts12", "sts13", "sts14", "sts15", "stsb"),
-    "sts7": ("sts12", "sts13", "sts14", "sts15", "sts16", "stsb", "sickr"),
-}
-"""Published averages over test splits: the paper's five tasks, and the seven of SimCSE. Never one for the other."""
+    from evaluation.bootstrap import Sample
+    from evaluation.labelled import Labelled
+    from evaluation.pairs import Pairs
+    from model.encoder import Encoder
+    from sweep.record import Record
 
-
-@dataclass(frozen=True)
-class Entry:
-    """One row of the table: an encoder that is made when its turn comes, so that one is in memory at a time."""
-
-    pooling: str | None
-    make: Callable[[], Encoder]
-
-
-Entries = dict[str, Entry]
-"""Name in the table → that row."""
-
-
-@dataclass(frozen=True)
-class ScoreTable:
-    """Scores of several encoders, by name, in the order of the table."""
-
-    scores: Mapping[str, Sequence[Score]]
-    poolings: Mapping[str, str | None] = field(default_factory=dict)
-    """Encoder → the pooling that it was scored with; None for the lexical floor."""
-
-    def averages(self) -> dict[str, dict[str, float]]:
-        """Average → encoder → mean Spearman × 100; only those on all of whose tasks every encoder has a test score."""
-        found: dict[str, dict[str, float]] = {}
-        for average, tasks in AVERAGES.items():
-            rows = {name: _test_scores(row, tasks) for name, row in self.scores.items()}
-            if all(len(values) == len(tasks) for values in rows.values()):
-                found[average] = {name: fmean(values) for name, values in rows.items()}
-        return found
-
-    def to_json(self) -> dict[str, Any]:
-        """`scores`: one entry an encoder and split; `averages` as above."""
-        rows = [
-            {"encoder": name, "pooling": self.poolings.get(name)} | asdict(score)
-            for name, row in self.scores.items()
-            for score in row
-        ]
-        return {"scores": rows, "averages": self.averages()}
-
-    def to_text(self) -> str:
-        from evaluation.tables import score_table
-
-        lines = ["Spearman × 100, all pairs of a task together", score_table(self.scores)]
-        for average, values in self.averages().items():
-            said = ", ".join(f"{name} {value:.2f}" for name, value in values.items())
-            lines.append(f"{average} (mean of {', '.join(AVERAGES[average])} test): {said}")
-        poolings = ", ".join(f"{name} {pooling}" for name, pooling in self.poolings.items() if pooling)
-        return "\n".join([*lines, f"pooling: {poolings}"] if poolings else lines)
-
-
-def _test_scores(row: Sequence[Score], tasks: Sequence[str]) -> list[float]:
-    found = {score.task: score.spearman for score in row if score.split == "test"}
-    return [value for task in tasks if (value := found.get(task)) is not None]
+TRANSFER_AVERAGE = "transfer"
+GROUPS = AVERAGES | {TRANSFER_AVERAGE: tuple(TRANSFER)}
+"""Name → the tasks that it stands for after `--tasks`, and whose test scores it is the mean of."""
+ALL_POOLINGS = "all"
+RESAMPLES = 2000
 
 
 def evaluate(
     models: Sequence[str],
     *,
     record: Record | None,
+    against: str | None,
     tasks: str | None,
     split: str,
     changes: Sequence[str],
-    corpus: str | None,
-    word_counts: Path | None,
+    pooling: str | None,
+    lexical: LexicalSource,
     data_dir: Path | None,
     root: Path,
+    resamples: int = RESAMPLES,
 ) -> ScoreTable:
     """Score encoders.
 
     Args:
         models: names as `encoder.name`, exported folders, or `lexical`.
         record: a sweep, whose winner, untrained encoder, teacher and lexical floor come first; or None.
-        tasks: comma-joined ids; None takes the sweep's own task, else `demo`.
-        split: of every task; a task that has only one split is scored on that.
-        changes: `encoder.KNOB=VALUE`, for each of `models`.
-        corpus: comma-joined text files that the lexical floor is fitted on; None takes the sweep's own, if any.
-        word_counts: word frequencies for the lexical floor.
-        root: where sweeps are, for who names one as an encoder.
+        against: an encoder that each of the others is compared with, pair by pair; or None.
+        tasks: comma-joined ids and groups; None takes the sweep's own task, else `demo`.
+        split: of every STS task; a task that has only one split is scored on that.
+        changes: `encoder.KNOB=VALUE`, for each of `models` and `against`.
+        pooling: in place of each encoder's own, or `all` for every one from one forward pass; None: its own.
+        lexical: what the lexical floor is fitted on; a sweep's own corpus where that names none.
         data_dir: the STS data; None takes the sweep's own, else STSWEEP_DATA.
+        root: where sweeps are, for who names one as an encoder.
+        resamples: of the bootstrap; 0 leaves the intervals out.
 
     Raises:
-        Refused: nothing to score, a change that is none, nothing to fit the lexical floor on, no winner yet.
+        Refused: nothing to score, a task or a change that is none, nothing to fit the lexical floor on, no winner yet.
         evaluation.InputError, model.InputError, model.UnreachableError: a task or an encoder that cannot be loaded.
     """
     if not models and record is None:
         raise Refused([Problem("nothing to score: name an encoder, `lexical`, or --sweep NAME")], next="stsweep ls")
-    ids = [task.strip() for task in (tasks or _own_task(record)).split(",") if task.strip()]
-    if not ids:
-        raise Refused(
-            [Problem(f"{tasks!r} names no task; give some of {', '.join(TASKS)}", key="--tasks")],
-            next="stsweep eval --help",
-        )
+    ids = task_ids(_own_task(record) if tasks is None else tasks)
+    _check_together(models, ids, against, pooling)
     folder = data_dir or _own_data(record)
-    distinct = sorted(dict.fromkeys(ids), key=TASKS.__contains__)  # unknown ones first: told before missing data
-    pairs = [load_pairs(task, _split(task, split), folder) for task in distinct]
-    files = [file.strip() for file in corpus.split(",")] if corpus else None
-    for name in models:
-        if (root / name / "sweep.json").exists() and not Path(name).exists():
-            message = f"{name!r} is a sweep, not an encoder; give it as --sweep"
-            raise Refused([Problem(message)], next=f"stsweep eval --sweep {argument(root / name)}")
-    entries: Entries = _sweep_entries(record, files, word_counts) if record else {}
-    entries |= {name: _entry(name, changes, files, word_counts) for name in models}
+    pairs = [load_pairs(task, _split(task, split), folder) for task in ids if task in TASKS]
+    labelled = [load_labelled(task, folder) for task in ids if task in TRANSFER]
+    changes = [*changes, *([f"encoder.pooling={pooling}"] if pooling and pooling != ALL_POOLINGS else [])]
+    entries = sweep_entries(record, lexical) if record else {}
+    entries |= named_entries([*models, *([against] if against else [])], changes, lexical, root)
+    rows = _rows(entries, pairs, labelled, every_pooling=pooling == ALL_POOLINGS)
+    return _table(rows, pairs, against, resamples)
 
-    from evaluation.score import score
 
-    poolings = {name: entry.pooling for name, entry in entries.items()}
-    return ScoreTable({name: score(entry.make(), pairs) for name, entry in entries.items()}, poolings)
+def task_ids(tasks: str) -> list[str]:
+    """The tasks of a comma-joined list of ids and groups, each once.
+
+    Raises:
+        Refused: none is named, or names that are unknown; all of them at once, each with the nearest.
+    """
+    named = [name.strip() for name in tasks.split(",") if name.strip()]
+    known = [*TASKS, *TRANSFER, *GROUPS]
+    problems = [
+        Problem(f"unknown task: {name!r}{nearest(name, known)}", key="--tasks") for name in named if name not in known
+    ]
+    if not named:
+        problems = [Problem(f"{tasks!r} names no task", key="--tasks")]
+    if problems:
+        raise Refused(problems, next=f"stsweep eval MODEL --tasks with some of {', '.join(known)}")
+    return list(dict.fromkeys(task for name in named for task in GROUPS.get(name, (name,))))
+
+
+def _check_together(models: Sequence[str], ids: Sequence[str], against: str | None, pooling: str | None) -> None:
+    problems = []
+    if pooling is not None and pooling not in (*POOLING_DEPTH, ALL_POOLINGS):
+        allowed = [ALL_POOLINGS, *POOLING_DEPTH]
+        message = f"unknown pooling: {pooling!r}{nearest(pooling, allowed)}; allowed: {', '.join(allowed)}"
+        problems.append(Problem(message, key="--pooling"))
+    if pooling == ALL_POOLINGS and against is not None:
+        problems.append(Problem("compares one pooling with one; name it by --pooling", key="--against"))
+    if pooling == ALL_POOLINGS and any(task in TRANSFER for task in ids):
+        message = "a transfer task trains thousands of classifiers for each pooling; name one pooling"
+        problems.append(Problem(message, key="--pooling"))
+    if against in models:
+        problems.append(Problem(f"{against!r} would be compared with itself", key="--against"))
+    if problems:
+        raise Refused(problems, next="stsweep eval A --against B --tasks sts7, or stsweep eval A --pooling all")
 
 
 def _own_data(record: Record | None) -> Path | None:
@@ -152,88 +126,78 @@ def _own_task(record: Record | None) -> str:
 
 
 def _split(task: str, split: str) -> str:
-    """STS12 to 16 have a test split only."""
-    known = list(TASKS[task].splits) if task in TASKS else []
+    """STS12 to 16 have a test split only, the clean one of STS-B only dev."""
+    known = list(TASKS[task].splits)
     return known[0] if len(known) == 1 else split
 
 
-def _entry(name: str, changes: Sequence[str], corpus: Sequence[str] | None, word_counts: Path | None) -> Entry:
-    if name == LEXICAL:
-        if not corpus and word_counts is None:
-            raise Refused(
-                [Problem("the lexical floor is fitted on training sentences or word counts, and neither was given")],
-                next="stsweep eval lexical --corpus FILE, or --corpus demo, or --word-counts FILE",
-            )
-        return Entry(None, lambda: _lexical(corpus or (), word_counts))
-    config = encoder_config(name, changes)
-    if fault := find_fault(name):  # told before the encoders ahead of it are scored for minutes
-        kind = Unreachable if is_absent(name) else Refused
-        raise kind([Problem(fault + nearest(name, [LEXICAL]))], next="stsweep eval MODEL, a folder or package:NAME")
-    return Entry(config.pooling, lambda: _load(config))
+def _rows(entries: Entries, pairs: Sequence[Pairs], labelled: Sequence[Labelled], *, every_pooling: bool) -> list[Row]:
+    from evaluation.probe import distinct_texts, probe_embeddings
+    from evaluation.protocol import embed
+    from evaluation.score import distinct_sentences, score_embeddings
+    from model.pooling import fitting_poolings
+
+    texts = list(dict.fromkeys([*distinct_sentences(pairs), *distinct_texts(labelled)]))
+    rows = []
+    for name, entry in entries.items():
+        encoder = entry.make()
+        found: Mapping[str | None, NDArray[np.floating]]
+        if isinstance(encoder, _transformer_encoder()):
+            own = [encoder.pooling]
+            poolings = fitting_poolings(encoder.transformer.config.num_hidden_layers) if every_pooling else own
+            found = encoder.encode_each(poolings, texts, cache_tokens=True)  # type: ignore[assignment]
+        else:
+            found = {None: embed(encoder, texts)}
+        for pooling, embeddings in found.items():
+            named = name if len(found) == 1 else pooling if len(entries) == 1 else f"{name} {pooling}"
+            scores = score_embeddings(embeddings, texts, pairs)
+            transfer = probe_embeddings(embeddings, texts, labelled, workers=os.cpu_count() or 1) if labelled else []
+            rows.append(Row(str(named), pooling, scores, transfer))
+    return rows
 
 
-def encoder_config(name: str, changes: Sequence[str] = ()) -> EncoderConfig:
-    """How to load the encoder `name`: what its folder declares, then the changes.
+def _transformer_encoder() -> type[Encoder]:
+    from model.encoder import Encoder
 
-    Raises:
-        Refused: a change is not `encoder.KNOB=VALUE` with a value that the knob allows; all of them at once.
-        model.InputError, model.UnreachableError: no such folder or package.
-    """
-    from model.source import declared_pooling
-
-    allowed = [knob for knob in KNOBS if knob.startswith("encoder.") and knob != "encoder.name"]
-    knobs: dict[str, Any] = {"encoder.name": name}
-    if pooling := declared_pooling(name):
-        knobs["encoder.pooling"] = pooling
-    problems: list[Problem] = []
-    for change in changes:
-        knob, equals, text = (part.strip() for part in change.partition("="))
-        if not equals or knob not in allowed:
-            why = f"no knob of an encoder{nearest(knob, allowed)}; allowed: {', '.join(allowed)}"
-            problems.append(Problem(why if equals else "no '='; give KEY=VALUE", f"--set {change}"))
-            continue
-        try:
-            knobs[knob] = value_of(knob, scalar(text))
-        except ValueError as error:
-            problems.append(Problem(str(error), f"--set {change}", key=knob))
-    if problems:
-        raise Refused(problems, next=f"stsweep eval {name} --set encoder.pooling=avg_last_hidden")
-    return TrainConfig.from_flat(knobs).encoder
+    return Encoder
 
 
-def _sweep_entries(record: Record, corpus: Sequence[str] | None, word_counts: Path | None) -> Entries:
-    """The winner and, beside it, what it must be above."""
-    from model.encoder import saved_config
+def _table(rows: Sequence[Row], pairs: Sequence[Pairs], against: str | None, resamples: int) -> ScoreTable:
+    from evaluation.bootstrap import intervals
+    from evaluation.compare import differences
 
-    best = best_trial(record.trials())
-    if best is None:
-        raise Refused(
-            [Problem(f"no trial of {record.name!r} has reached the top rung yet")],
-            next=f"stsweep status {record.argument}",
-        )
-    config = TrainConfig.from_flat(best.config)
-    folder = best.folder / "encoder"
-    entries: Entries = {
-        f"{record.name} {best.number:04d}": Entry(config.encoder.pooling, lambda: _load(saved_config(folder))),
-        "untrained": Entry(config.encoder.pooling, lambda: _load(config.encoder)),
-    }
-    if config.teacher.name is not None:
-        teacher = EncoderConfig(name=config.teacher.name, pooling=config.teacher.pooling)
-        entries["teacher"] = Entry(teacher.pooling, lambda: _load(teacher))
-    return entries | {LEXICAL: Entry(None, lambda: _lexical(corpus or config.data.corpus, word_counts))}
+    samples = {row.encoder: _samples(row, pairs) for row in rows}
+    if not resamples:
+        return ScoreTable(rows, GROUPS)
+    sure = {encoder: intervals(found, _averages(found), resamples=resamples) for encoder, found in samples.items()}
+    compared = {}
+    for row in rows if against else ():
+        assert against is not None
+        both = [name for name in samples[row.encoder] if name in samples[against]]
+        if row.encoder != against and both:
+            a, b = ({name: samples[encoder][name] for name in both} for encoder in (row.encoder, against))
+            compared[row.encoder] = differences(a, b, _averages(a), resamples=resamples)
+    return ScoreTable(rows, GROUPS, sure, against, compared, resamples)
 
 
-def _load(config: EncoderConfig) -> Encoder:
-    from model.device import choose_device
-    from model.encoder import load_encoder
+def _samples(row: Row, pairs: Sequence[Pairs]) -> dict[str, Sample]:
+    """Task and split → what the bootstrap draws from; without the tasks that have no score."""
+    from evaluation.bootstrap import Sample, accuracy_of, spearman_of
+    from evaluation.clusters import Items
 
-    encoder: Encoder = load_encoder(config).to(choose_device(None))
-    return encoder
+    found = {}
+    for score, part in zip(row.scores, pairs, strict=True):
+        if score.similarity is not None:
+            items = Items(tuple(zip(part.first, part.second, strict=True)), part.subset)
+            found[score.name] = Sample(items, spearman_of(score.similarity, part.gold))
+    for probed in row.transfer:
+        if probed.correct is not None:
+            items = Items(probed.texts, (probed.task,) * probed.examples)
+            found[probed.task] = Sample(items, accuracy_of(probed.correct))
+    return found
 
 
-def _lexical(corpus: Sequence[str], word_counts: Path | None) -> Encoder:
-    from evaluation.lexical import LexicalEncoder, read_word_counts
-    from model.corpus import read_corpus
-
-    counts = read_word_counts(word_counts) if word_counts else None
-    return LexicalEncoder.fit(read_corpus(corpus) if corpus else (), counts)
+def _averages(found: Mapping[str, Sample]) -> dict[str, list[str]]:
+    """The groups all of whose test scores are there: name → their names among the samples."""
+    named = {group: [task if task in TRANSFER else f"{task} test" for task in tasks] for group, tasks in GROUPS.items()}
+    return {group: names for group, names in named.items() if all(name in found for name in names)}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.errors import Problem, Refused
-from sweep.record import Record, Trial, best_trial, busy_share
+from sweep.record import FLOOR, Record, Row, Trial, best_trial, busy_share
 from sweep.root import sweep_names
 from sweep.table import knob_text, trial_table
 
@@ -106,6 +106,7 @@ def best_text(record: Record) -> str:
     lines = [
         f"best trial {trial.number:04d}: {about['objective']} {row.score:.2f} after {row.sentences:,} sentences",
         *(f"  {name} {knob_text(trial.config[name])}" for name in about["searched"] if name in trial.point),
+        *_poolings_lines(row),
         _baselines_line(record),
     ]
     return "\n".join(lines)
@@ -178,6 +179,13 @@ def _trial_json(trial: Trial) -> dict[str, Any]:
         "config": trial.config,
         "rows": [asdict(row) for row in trial.rows],
     }
+
+
+def _poolings_lines(row: Row) -> list[str]:
+    """The score with every pooling, best first."""
+    scores = {name: FLOOR if score is None else score for name, score in (row.poolings or {}).items()}
+    ranked = sorted(scores, key=lambda name: -scores[name])
+    return ["with every pooling: " + " · ".join(f"{name} {scores[name]:.2f}" for name in ranked)] if ranked else []
 
 
 def _baselines_line(record: Record) -> str:

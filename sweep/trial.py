@@ -24,10 +24,7 @@ from sweep.resources import threads
 from sweep.spec.sweep_spec import rungs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
+    from collections.abc import Callable
 
     from evaluation.pairs import Pairs
     from model.encoder import Encoder
@@ -45,8 +42,22 @@ class Job:
     metric: str
     data_dir: Path | None
     threads: int
+    every_pooling: bool = False
+    """Score with every pooling too, and put it into the row."""
     keep_checkpoint: bool = False
     """Write a checkpoint at every rung, and start from the one that is there."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one evaluation found; the fields are those of `Row`."""
+
+    score: float
+    failure: str | None
+    alignment: float | None = None
+    uniformity: float | None = None
+    spread: float | None = None
+    poolings: dict[str, float | None] | None = None
 
 
 _WHY = {
@@ -64,6 +75,7 @@ def job_of(spec: SweepSpec, *, keep_checkpoint: bool = False) -> Job:
         metric=spec.objective.metric,
         data_dir=spec.data_folder,
         threads=threads(spec.resources),
+        every_pooling=spec.objective.poolings == "all",
         keep_checkpoint=keep_checkpoint,
     )
 
@@ -122,14 +134,14 @@ def _run(job: Job, folder: Path, config: TrainConfig, report: Callable[[dict[str
     last: Progress | None = None
     precision = resolve_precision(config.precision, choose_device(None))
 
-    def make_row(index: int, score: float, failure: str | None, score_precision: str | None) -> Row:
+    def make_row(index: int, measured: Measured, score_precision: str | None) -> Row:
         return Row(
             rung_index=index,
             rung=job.rungs[index],
             step=last.step if last else 0,
             sentences=last.sentences if last else 0,
-            score=score,
-            failure=failure,
+            score=measured.score,
+            failure=measured.failure,
             loss=last.loss if last else None,
             precision=precision,
             score_precision=score_precision,
@@ -137,6 +149,10 @@ def _run(job: Job, folder: Path, config: TrainConfig, report: Callable[[dict[str
             busy_seconds=watch.busy(),
             started=watch.started,
             time=time.time(),
+            alignment=measured.alignment,
+            uniformity=measured.uniformity,
+            spread=measured.spread,
+            poolings=measured.poolings,
         )
 
     def write(row: Row) -> None:
@@ -146,7 +162,7 @@ def _run(job: Job, folder: Path, config: TrainConfig, report: Callable[[dict[str
 
     def fail(state: TrialState, reason: object) -> None:
         write_whole(folder / "error.txt", f"{reason}\n")
-        write(make_row(index + 1, FLOOR, state, None))
+        write(make_row(index + 1, Measured(FLOOR, state), None))
 
     (folder / "error.txt").unlink(missing_ok=True)
     index = _scored(rows) - 1
@@ -160,13 +176,13 @@ def _run(job: Job, folder: Path, config: TrainConfig, report: Callable[[dict[str
                 index = job.rungs.index(last.rung)
                 is_top = index == len(job.rungs) - 1
                 score_precision = "bf16" if precision == "bf16" and not is_top else "fp32"
-                value, failure = _score(last.encoder, pairs, job.metric, score_precision)
-                if is_top and failure is None:
+                measured = _measure(last.encoder, pairs, job, score_precision)
+                if is_top and measured.failure is None:
                     _save_whole(last.encoder, folder / "encoder")
-                if failure is not None:
-                    write_whole(folder / "error.txt", _WHY[failure] + "\n")
-                write(make_row(index, value, failure, score_precision))
-                if failure is not None:
+                if measured.failure is not None:
+                    write_whole(folder / "error.txt", _WHY[measured.failure] + "\n")
+                write(make_row(index, measured, score_precision))
+                if measured.failure is not None:
                     return
                 if job.keep_checkpoint:
                     last.save(checkpoint)
@@ -196,23 +212,25 @@ def _save_whole(encoder: Encoder, folder: Path) -> None:
     sync(folder.parent)
 
 
-def _score(encoder: Encoder, pairs: Pairs, metric: str, precision: Any) -> tuple[float, str | None]:
-    from evaluation.score import score
+def _measure(encoder: Encoder, pairs: Pairs, job: Job, precision: Any) -> Measured:
+    from evaluation.score import distinct_sentences, score_embeddings
+    from model.pooling import fitting_poolings
 
-    result = score(_AtPrecision(encoder, precision), [pairs])[0]
-    value: float | None = getattr(result, metric)
-    return (FLOOR, result.failure) if value is None else (value, None)
-
-
-@dataclass(frozen=True)
-class _AtPrecision:
-    """An encoder that encodes in one precision, as `evaluation.protocol.Encoder` wants it."""
-
-    encoder: Encoder
-    precision: Any
-
-    def encode(self, sentences: Sequence[str]) -> NDArray[np.float32]:
-        return self.encoder.encode(sentences, precision=self.precision)
+    sentences = distinct_sentences([pairs])
+    others = fitting_poolings(encoder.transformer.config.num_hidden_layers) if job.every_pooling else []
+    names = list(dict.fromkeys([encoder.pooling, *others]))
+    embeddings = encoder.encode_each(names, sentences, precision=precision, cache_tokens=True)
+    scores = {name: score_embeddings(embeddings[name], sentences, [pairs])[0] for name in names}
+    own = scores[encoder.pooling]
+    value: float | None = getattr(own, job.metric)
+    return Measured(
+        score=FLOOR if value is None else value,
+        failure=own.failure,
+        alignment=own.alignment,
+        uniformity=own.uniformity,
+        spread=own.spread,
+        poolings={name: getattr(score, job.metric) for name, score in scores.items()} if job.every_pooling else None,
+    )
 
 
 def _free_memory() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evaluation.tasks import TASKS
+from evaluation.tasks import HELD_OUT, TASKS
 from sweep.errors import nearest
 from sweep.spec.fields import Findings, show
 from sweep.spec.search import Range, each_value, points
@@ -34,13 +34,13 @@ def _objective(spec: SweepSpec, findings: Findings) -> None:
             ("objective", "task"), f"{show(task)} is no task; give one of {', '.join(TASKS)}{nearest(task, TASKS)}"
         )
         return
-    choosable = [name for name in TASKS[task].splits if name != "test"]
+    choosable = [name for name in TASKS[task].splits if name not in HELD_OUT]
     if not findings.intact(("objective", "split")) or split in choosable:
         return
     if not choosable:
         message = f"{task} has only a test split, opened once, after the choice; choose on stsb dev or sickr dev"
         findings.add(("objective", "task"), message)
-    elif split == "test":
+    elif split in HELD_OUT:
         why = "a test split is opened once, after the choice (stsweep eval --sweep NAME)"
         findings.add(("objective", "split"), f"{why}; choose on {' or '.join(choosable)}")
     else:

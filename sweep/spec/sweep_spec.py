@@ -54,11 +54,13 @@ class Objective(Section):
     """What a trial is scored by; × 100, higher is better."""
 
     task: str = "stsb"
-    """A task of `evaluation`: sts12 … sts16, stsb, sickr, demo."""
+    """A task of `evaluation` with a dev split: stsb, stsb-dev-clean (its 369 pairs that no test has), sickr, demo."""
     split: str = "dev"
     """A split to choose on. `test` is refused: it is opened once, after the choice."""
     metric: Literal["spearman", "pearson"] = "spearman"
     """Correlation of the cosine similarities with the gold scores."""
+    poolings: Literal["own", "all"] = "own"
+    """`all`: report the score with every other pooling too, from the same forward pass. The trial's own decides."""
 
 
 class Resources(Section):

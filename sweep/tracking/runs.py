@@ -254,6 +254,10 @@ def _measured(row: Row) -> dict[str, float | None]:
         "sentences": row.sentences,
         "train_seconds": row.train_seconds,
         "busy_seconds": row.busy_seconds,
+        "alignment": row.alignment,
+        "uniformity": row.uniformity,
+        "spread": row.spread,
+        **{f"pooling.{name}": score for name, score in (row.poolings or {}).items()},
     }
 
 

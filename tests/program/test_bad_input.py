@@ -304,7 +304,16 @@ def test_a_damaged_record_is_named(refused, world):
         (("eval",), "stsweep ls"),
         (("eval", "lexical"), "stsweep eval lexical --corpus FILE"),
         (("eval", "lexical", "--corpus", "demo", "--tasks", "stsbb"), "stsweep eval lexical"),
-        (("eval", "lexical", "--corpus", "demo", "--tasks", ","), "stsweep eval --help"),
+        (("eval", "lexical", "--corpus", "demo", "--tasks", ","), "with some of sts12"),
+        (("eval", "lexical", "--corpus", "demo", "--pooling", "avg"), "stsweep eval A --against B"),
+        (("eval", "lexical", "--corpus", "demo", "--against", "lexical"), "stsweep eval A --against B"),
+        (("eval", "lexical", "--corpus", "demo", "--resamples", "9"), "stsweep eval lexical"),
+        (("bench",), "stsweep bench --help"),
+        (("bench", "encoder", "--precisions", "fp33"), "stsweep bench MODEL"),
+        (("bench", "encoder", "--threads", "0"), "stsweep bench MODEL"),
+        (("data",), "stsweep data --help"),
+        (("data", "check", "--corpus", "no.txt", "--tasks", "demo"), "stsweep data check"),
+        (("data", "check", "--set", "trials=3"), "stsweep data check SPEC"),
         (("eval", "lexical", "--corpus", "demo", "--split", "devv"), "stsweep eval lexical"),
         (("eval", "--sweep", "takn"), "stsweep ls"),
         (("ui", "taken", "--port", "99999"), "--port 0"),
@@ -318,6 +327,13 @@ def test_a_command_that_cannot_be_run_says_what_to_type(refused, arguments, foll
 def test_an_encoder_that_is_not_there_is_refused_before_any_is_scored(refused):
     message = refused("eval", "lexical", "lexica", "--corpus", "demo", code=3)
     assert "did you mean lexical?" in message
+
+
+def test_several_unknown_tasks_are_told_at_once_with_the_nearest(refused):
+    message = refused("eval", "lexical", "--corpus", "demo", "--tasks", "stsbb,sts77,paper4")
+    assert "3 problems" in message
+    assert "did you mean stsb?" in message
+    assert "did you mean paper5?" in message
 
 
 def test_the_process_itself_ends_with_the_exit_code_and_prints_no_result(world, stsweep):

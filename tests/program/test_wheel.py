@@ -56,7 +56,7 @@ def test_the_wheel_holds_the_four_packages_and_their_data(site):
         "model/demo/sentences.txt",
         "evaluation/demo/dev.tsv",
         "search_spaces/quickstart.yaml",
-        "sweep/cli.py",
+        "sweep/cli/__init__.py",
     ):
         assert (site / file).exists()
     assert {path.name for path in site.iterdir() if not path.name.endswith(".dist-info")} == {

@@ -8,6 +8,7 @@ from scipy.spatial import distance
 from evaluation.errors import InputError
 from evaluation.pairs import Pairs
 from evaluation.score import score
+from tests.tiny import tiny_encoder_folder
 
 
 class Counting:
@@ -84,7 +85,7 @@ def test_equal_similarities_of_different_embeddings_are_named_collapsed():
 
 
 def test_embeddings_that_differ_little_still_have_a_score():
-    (result,) = score(Counting(lambda text: [1000.0 + x for x in letters(text)]), [pairs()])
+    (result,) = score(Counting(lambda text: [100.0 + x for x in letters(text)]), [pairs()])
     assert result.failure is None
     assert np.isfinite(result.spearman)
 
@@ -110,5 +111,79 @@ def test_an_encoder_that_loses_a_row_is_refused_with_both_shapes():
         def encode(self, sentences):
             return np.zeros((len(sentences) - 1, 8), dtype=np.float32)
 
-    with pytest.raises(InputError, match=r"Short.encode returned shape \[6, 8\] for 7 sentences"):
+    with pytest.raises(InputError, match=r"Short returned shape \[6, 8\] of float32 for 7 sentences"):
         score(Short(), [pairs(first=("a", "ab", "b", "c"), second=("f", "d", "e", "a"))])
+
+
+def two_subsets():
+    return pairs(
+        "t",
+        ("a", "ab", "b", "c", "abc", "bb", "d"),
+        ("a", "b", "e", "cd", "ad", "ac", "e"),
+        (5, 3, 0, 2.5, 4, 1, 2),
+        ("low", "low", "low", "high", "high", "high", "high"),
+    )
+
+
+def test_mean_and_wmean_are_over_the_subsets_own_correlations():
+    part = two_subsets()
+    similarity = np.array(
+        [1 - distance.cosine(letters(a), letters(b)) for a, b in zip(part.first, part.second, strict=True)]
+    )
+    (result,) = score(Counting(letters), [part])
+    for name, correlation in (("spearman", stats.spearmanr), ("pearson", stats.pearsonr)):
+        low, high = (100 * correlation(similarity[s], part.gold[s])[0] for s in (slice(0, 3), slice(3, 7)))
+        assert getattr(result, f"{name}_mean") == pytest.approx((low + high) / 2)
+        assert getattr(result, f"{name}_wmean") == pytest.approx((3 * low + 4 * high) / 7)
+
+
+def test_a_subset_without_a_correlation_leaves_no_mean_but_the_score_stands():
+    part = pairs(gold=(2, 2, 1, 4), subset=("flat", "flat", "other", "other"))
+    (result,) = score(Counting(letters), [part])
+    assert result.spearman is not None
+    assert (result.spearman_mean, result.spearman_wmean, result.pearson_mean, result.pearson_wmean) == (None,) * 4
+
+
+def test_geometry_is_reported_beside_the_score_and_with_a_collapse_but_not_of_infinite_rows():
+    (fine,) = score(Counting(letters), [pairs()])
+    assert fine.alignment == pytest.approx(0)  # one pair above 4, of equal sentences
+    assert fine.uniformity < 0 < fine.spread < 1
+    (flat,) = score(Counting(lambda text: [1.0, 2.0]), [pairs()])
+    assert (flat.failure, flat.spread, flat.uniformity) == ("collapsed", 0.0, 0.0)
+    (lost,) = score(Counting(lambda text: [np.inf, 2.0]), [pairs()])
+    assert (lost.failure, lost.alignment, lost.uniformity, lost.spread) == ("diverged", None, None, None)
+
+
+def test_a_plain_function_is_an_encoder_and_so_is_one_that_gives_lists_or_integers():
+    (expected,) = score(Counting(letters), [pairs()])
+    for function in (
+        lambda sentences: np.array([letters(text) for text in sentences]),
+        lambda sentences: [letters(text) for text in sentences],
+        lambda sentences: np.array([letters(text) for text in sentences], dtype=np.int64),
+    ):
+        (result,) = score(function, [pairs()])
+        assert result.spearman == pytest.approx(expected.spearman)
+
+
+def test_a_sentence_transformer_is_an_encoder(tmp_path):
+    library = pytest.importorskip("sentence_transformers", reason="pip install 'stsweep[export]'")
+    modules = pytest.importorskip("sentence_transformers.sentence_transformer.modules")
+    folder = str(tiny_encoder_folder(tmp_path / "encoder"))
+    transformer = modules.Transformer(folder)
+    theirs = library.SentenceTransformer(modules=[transformer, modules.Pooling(32, "mean")], device="cpu")
+    (result,) = score(theirs, [pairs()])
+    first, second = theirs.encode(list(pairs().first)), theirs.encode(list(pairs().second))
+    similarity = [1 - distance.cosine(a, b) for a, b in zip(first, second, strict=True)]
+    assert result.pearson == pytest.approx(100 * stats.pearsonr(similarity, pairs().gold)[0], abs=1e-3)
+
+
+@pytest.mark.parametrize("wrong", ["a name", None, 3])
+def test_what_is_no_encoder_is_refused(wrong):
+    with pytest.raises(InputError, match="is no encoder: give an object with encode"):
+        score(wrong, [pairs()])
+
+
+@pytest.mark.parametrize("rows", [np.zeros((7, 0)), np.array([["x"]] * 7), np.zeros(7), [[1.0], [2.0]]])
+def test_rows_that_are_no_embeddings_are_refused(rows):
+    with pytest.raises(InputError, match=r"allowed is \[6, width\] of numbers|allowed is \[7, width\]"):
+        score(lambda sentences: rows, [pairs(first=("a", "ab", "b", "c"), second=("f", "d", "e", "a"))])

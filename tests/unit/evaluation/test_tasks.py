@@ -23,6 +23,10 @@ PUBLISHED = {
     ("sickr", "train"): 4500,
     ("sickr", "dev"): 500,
     ("sickr", "test"): 4927,
+    ("stsb", "all"): 8628,
+    ("sickr", "all"): 9927,
+    ("sickr-mteb", "test"): 9927,
+    ("stsb-dev-clean", "dev"): 369,
 }
 
 
@@ -37,7 +41,7 @@ def write(folder, path, text):
 def test_real_files_give_the_published_number_of_pairs(task, split):
     pairs = load_pairs(task, split, Path(REAL))
     assert len(pairs) == PUBLISHED[task, split]
-    low = 1 if task == "sickr" else 0
+    low = 1 if task.startswith("sickr") else 0
     assert (low <= pairs.gold).all() and (pairs.gold <= 5).all()
     assert (pairs.task, pairs.split) == (task, split)
 
@@ -76,7 +80,7 @@ def test_stsb_reads_its_columns_and_keeps_quotes(tmp_path):
     assert pairs.first == ('"One said .', "Three")
     assert pairs.second == ("Two", 'Four "')
     assert pairs.gold.tolist() == [4.5, 0]
-    assert pairs.subset == ("main-news", "main-forums")
+    assert pairs.subset == ("dev", "dev")  # SentEval takes a split as one; its genres are no subsets
 
 
 def test_sick_skips_its_header_drops_carriage_returns_and_starts_at_one(tmp_path):
@@ -156,3 +160,46 @@ def test_a_data_folder_without_the_task_is_told(tmp_path):
 def test_a_task_cannot_be_declared_twice():
     with pytest.raises(ValueError, match="two tasks are declared as 'stsb'"):
         _registry([TASKS["stsb"], TASKS["stsb"]])
+
+
+def stsb_line(first, second, gold):
+    return f"g\tf\ty\t1\t{gold}\t{first}\t{second}\n"
+
+
+def test_all_of_stsb_is_its_three_splits_as_subsets(tmp_path):
+    for split, golds in (("train", (1, 2, 3)), ("dev", (4, 5)), ("test", (0, 1))):
+        lines = "".join(stsb_line(f"{split} {gold}", "other", gold) for gold in golds)
+        write(tmp_path, f"STS/STSBenchmark/sts-{split}.csv", lines)
+    pairs = load_pairs("stsb", "all", tmp_path)
+    assert pairs.gold.tolist() == [1, 2, 3, 4, 5, 0, 1]
+    assert pairs.subset == ("train",) * 3 + ("dev",) * 2 + ("test",) * 2
+
+
+def every_test_set(folder, pair):
+    """All test sets, each with two pairs; `pair` is one of STS14's."""
+    for year, task in ((12, "sts12"), (13, "sts13"), (14, "sts14"), (15, "sts15"), (16, "sts16")):
+        for part in TASKS[task].splits["test"]:
+            lines = "x one\ty one\nx two\ty two\n" + ("\t".join(pair) + "\n" if year == 14 else "")
+            write(folder, f"{part.folder}/STS.input.{part.name}.txt", lines)
+            write(folder, f"{part.folder}/STS.gs.{part.name}.txt", "1\n2\n" + ("3\n" if year == 14 else ""))
+    write(folder, "STS/STSBenchmark/sts-test.csv", stsb_line("p", "q", 1) + stsb_line("r", "s", 2))
+    header = "pair_ID\tsentence_A\tsentence_B\trelatedness_score\tentailment_judgment\n"
+    write(folder, "SICK/SICK_test_annotated.txt", header + "1\tk\tl\t1\tN\n2\tm\tn\t2\tN\n")
+
+
+def test_the_clean_dev_split_leaves_out_what_a_test_set_has_in_either_order_and_any_case(tmp_path):
+    every_test_set(tmp_path, ("A dog runs.", "The cat sleeps."))
+    dev = [
+        stsb_line("the cat  sleeps.", "a dog runs.", 1),
+        stsb_line("The cat sleeps.", "A dog runs", 2),
+        stsb_line("A dog runs.", "Another sentence.", 3),
+        stsb_line("Q", "P", 4),
+    ]
+    write(tmp_path, "STS/STSBenchmark/sts-dev.csv", "".join(dev))
+    assert load_pairs("stsb-dev-clean", "dev", tmp_path).gold.tolist() == [2, 3]
+
+
+def test_the_clean_dev_split_says_that_it_needs_the_test_sets(tmp_path):
+    write(tmp_path, "STS/STSBenchmark/sts-dev.csv", stsb_line("a", "b", 1) + stsb_line("c", "d", 2))
+    with pytest.raises(InputError, match=r"stsb-dev-clean leaves out .*so reads them: .*sts12"):
+        load_pairs("stsb-dev-clean", "dev", tmp_path)

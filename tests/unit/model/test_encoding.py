@@ -173,3 +173,45 @@ def test_after_an_error_inside_the_layers_are_themselves_again(folder):
     with pytest.raises(ZeroDivisionError), packed_linear_layers(encoder):
         raise ZeroDivisionError
     assert not any("forward" in vars(part) for part in encoder.modules())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_several_threads_give_what_one_gives_and_leave_the_number_of_threads(folder, precision):
+    encoder = load(folder)
+    many = SENTENCES * 20
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = encoder.encode(many, batch_tokens=40, precision=precision)
+        torch.set_num_threads(3)
+        together = encoder.encode(many, batch_tokens=40, precision=precision)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+def test_an_error_in_a_thread_is_told_and_the_encoder_is_whole_again(folder):
+    encoder = load(folder).train()
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        encoder.transformer.register_forward_pre_hook(lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            encoder.encode(SENTENCES * 20, batch_tokens=40)
+        assert torch.get_num_threads() == 2
+        assert encoder.training
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_large_inputs_go_through_packed_layers_and_give_the_same(folder, monkeypatch):
+    encoder = load(folder)
+    plain = encoder.encode(SENTENCES)
+    packed = []
+    monkeypatch.setattr("model.encoding.PACKED_FROM_TOKENS", 1)
+    monkeypatch.setattr(
+        "model.encoding.packed_linear_layers", lambda module: packed.append(1) or packed_linear_layers(module)
+    )
+    np.testing.assert_allclose(encoder.encode(SENTENCES), plain, atol=1e-5)
+    assert packed == [1]

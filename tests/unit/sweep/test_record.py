@@ -172,8 +172,8 @@ def test_an_unknown_name_is_refused_with_the_nearest(tmp_path):
 
 
 def test_a_record_of_a_newer_program_is_refused(tmp_path):
-    new_record(tmp_path, format=2)
-    with pytest.raises(Refused, match="format 2"):
+    new_record(tmp_path, format=3)
+    with pytest.raises(Refused, match="format 3"):
         Record.open(tmp_path, "s")
 
 

@@ -1,8 +1,7 @@
-"""`stsweep eval`: which encoders are scored on which splits, and what is refused."""
+"""`stsweep eval`: which encoders are scored on which tasks, against which other, and what is refused."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,14 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from evaluation.score import Score
 from evaluation.tasks import load_pairs
 from model.config import EncoderConfig
 from model.encoder import load_encoder, save_encoder
+from model.pooling import POOLINGS
+from sweep.encoders import LexicalSource, encoder_config
 from sweep.errors import Refused
-from sweep.scores import AVERAGES, ScoreTable, encoder_config, evaluate
+from sweep.score_table import Row, ScoreTable
+from sweep.scores import evaluate, task_ids
 from tests.tiny import tiny_encoder_folder
 from tests.unit.sweep.test_export import finished_sweep
 
@@ -27,10 +28,12 @@ def scored(models: list[str], **arguments: Any) -> ScoreTable:
         "record": None,
         "tasks": None,
         "split": "dev",
+        "against": None,
         "changes": (),
-        "corpus": None,
-        "word_counts": None,
+        "pooling": None,
+        "lexical": LexicalSource(),
         "data_dir": None,
+        "resamples": 0,
         "root": Path("sweeps"),
     }
     return evaluate(models, **defaults | arguments)
@@ -43,6 +46,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+def row(table: ScoreTable, encoder: str) -> Row:
+    (found,) = [row for row in table.rows if row.encoder == encoder]
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +75,7 @@ def rank_correlation(folder: str, pooling: str) -> float:
 
 def test_an_encoder_is_scored_with_the_pooling_that_was_set(encoder: str) -> None:
     table = scored([encoder], changes=["encoder.pooling=cls"])
-    assert table.scores[encoder][0].spearman == pytest.approx(rank_correlation(encoder, "cls"), abs=0.05)
+    assert row(table, encoder).scores[0].spearman == pytest.approx(rank_correlation(encoder, "cls"), abs=0.05)
 
 
 def test_a_saved_encoder_is_scored_with_the_pooling_it_declares(encoder: str, tmp_path: Path) -> None:
@@ -96,18 +104,18 @@ def test_all_wrong_changes_are_told_at_once(encoder: str) -> None:
 
 
 def test_a_sweep_gives_its_winner_beside_the_untrained_encoder_and_the_lexical_floor(tmp_path: Path) -> None:
-    table = scored([], record=finished_sweep(tmp_path), corpus=small_corpus(tmp_path))
-    assert list(table.scores) == ["tiny 0002", "untrained", "lexical"]
-    assert {score.task for row in table.scores.values() for score in row} == {"demo"}
+    table = scored([], record=finished_sweep(tmp_path), lexical=LexicalSource((small_corpus(tmp_path),)))
+    assert [row.encoder for row in table.rows] == ["tiny 0002", "untrained", "lexical"]
+    assert {score.task for row in table.rows for score in row.scores} == {"demo"}
     # The fixture's winner was saved untrained.
-    assert table.scores["tiny 0002"][0].spearman == table.scores["untrained"][0].spearman
+    assert row(table, "tiny 0002").scores[0].spearman == row(table, "untrained").scores[0].spearman
 
 
 def test_the_lexical_floor_is_fitted_on_a_corpus_or_on_word_counts(tmp_path: Path) -> None:
     (tmp_path / "counts.txt").write_text("the 1000\na 900\nguitar 3\n")
-    by_counts = scored(["lexical"], word_counts=tmp_path / "counts.txt")
-    by_corpus = scored(["lexical"], corpus=small_corpus(tmp_path))
-    assert by_counts.scores["lexical"][0].spearman != by_corpus.scores["lexical"][0].spearman
+    by_counts = scored(["lexical"], lexical=LexicalSource(word_counts=tmp_path / "counts.txt"))
+    by_corpus = scored(["lexical"], lexical=LexicalSource((small_corpus(tmp_path),)))
+    assert row(by_counts, "lexical").scores[0].spearman != row(by_corpus, "lexical").scores[0].spearman
 
 
 def test_a_lexical_floor_fitted_on_nothing_is_refused() -> None:
@@ -120,36 +128,83 @@ def test_nothing_to_score_is_refused() -> None:
         scored([])
 
 
-def sts(*values: float | None) -> list[Score]:
-    return [
-        Score(task, "test", 10, value, value, None if value is not None else "collapsed")
-        for task, value in zip(AVERAGES["sts7"], values, strict=False)
-    ]
+def test_every_pooling_is_scored_as_if_it_were_alone(encoder: str) -> None:
+    table = scored([encoder], pooling="all")
+    assert [row.encoder for row in table.rows] == [row.pooling for row in table.rows]
+    assert {row.pooling for row in table.rows} == set(POOLINGS)
+    for name in ("cls", "avg_last4", "max_first_last", "concat_last4"):
+        assert row(table, name).scores[0].spearman == pytest.approx(rank_correlation(encoder, name), abs=0.05)
 
 
-def test_an_average_is_offered_only_when_all_its_tasks_have_a_score() -> None:
-    seven = ScoreTable({"a": sts(10, 20, 30, 40, 50, 60, 70)})
-    assert seven.averages() == {"paper5": {"a": 32.0}, "sts7": {"a": 40.0}}
-    assert ScoreTable({"a": sts(10, 20, 30, 40)}).averages() == {}
-    assert ScoreTable({"a": sts(10, 20, 30, 40, 50, None, 70)}).averages() == {}
+def test_a_pooling_may_be_named_for_all_encoders(encoder: str, tmp_path: Path) -> None:
+    other = str(tiny_encoder_folder(tmp_path / "other", seed=1))
+    table = scored([encoder, other], pooling="cls")
+    assert [row.pooling for row in table.rows] == ["cls", "cls"]
+    assert row(table, other).scores[0].spearman == pytest.approx(rank_correlation(other, "cls"), abs=0.05)
 
 
-def test_the_table_shows_every_encoder_and_names_the_averages() -> None:
-    text = ScoreTable({"first": sts(10, 20, 30, 40, 50, 60, 70), "second": sts(11, 21, 31, 41, 51, 61, 71)}).to_text()
-    assert "sts7" in text
-    assert re.search(r"^second .*71\.00", text, re.MULTILINE)
+def test_two_encoders_are_compared_pair_by_pair(encoder: str, tmp_path: Path) -> None:
+    other = str(tiny_encoder_folder(tmp_path / "other", seed=1))
+    table = scored([encoder], against=other, resamples=100)
+    one = table.differences[encoder]["demo dev"]
+    scores = [row(table, name).scores[0].spearman or 0.0 for name in (encoder, other)]
+    assert one is not None
+    assert one.difference == pytest.approx(scores[0] - scores[1])
+    assert one.low < one.difference < one.high
+    text = table.to_text()
+    assert f"{encoder} less {other}, paired, 100 resamples" in text
 
 
-def test_json_holds_a_row_for_each_score() -> None:
-    content = ScoreTable({"a": sts(10, 20)}, {"a": "cls"}).to_json()
-    assert content["scores"][1] == {
-        "encoder": "a",
-        "pooling": "cls",
-        "task": "sts13",
-        "split": "test",
-        "pairs": 10,
-        "spearman": 20,
-        "pearson": 20,
-        "failure": None,
-    }
-    assert content["averages"] == {}
+def test_an_interval_stands_beside_each_score_unless_no_resample_is_asked_for(encoder: str) -> None:
+    (score,) = scored([encoder], resamples=100).to_json()["scores"]
+    low, high = score["interval"]
+    assert low < score["spearman"] < high
+    assert scored([encoder], resamples=0).to_json()["scores"][0]["interval"] is None
+
+
+def test_the_second_evaluation_tokenises_nothing(encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STSWEEP_CACHE", str(tmp_path / "cache"))
+    first = scored([encoder])
+    (built,) = (tmp_path / "cache" / "tokens").glob("*.arrow")
+    state = built.stat()
+    monkeypatch.setattr("transformers.PreTrainedTokenizerFast._encode_plus", lambda *_, **__: pytest.fail("tokenised"))
+    again = scored([encoder])
+    assert again.rows[0].scores == first.rows[0].scores
+    assert (built.stat().st_ino, built.stat().st_mtime_ns) == (state.st_ino, state.st_mtime_ns)
+
+
+def test_groups_stand_for_their_tasks_and_no_task_is_scored_twice() -> None:
+    five = ["sts12", "sts13", "sts14", "sts15", "stsb"]
+    assert task_ids("paper5") == five
+    assert task_ids("stsb,paper5, sickr") == ["stsb", *five[:-1], "sickr"]
+    assert task_ids("transfer") == ["mr", "cr", "subj", "mpqa", "sst2", "trec", "mrpc"]
+
+
+def test_all_unknown_tasks_are_told_with_the_nearest() -> None:
+    with pytest.raises(Refused) as refusal:
+        task_ids("stsb,sts99,paper6,transfr")
+    text = str(refusal.value)
+    assert "3 problems" in text
+    assert "did you mean paper5?" in text
+    assert "did you mean transfer?" in text
+
+
+@pytest.mark.parametrize("tasks", ["", " , "])
+def test_no_task_at_all_is_refused(tasks: str) -> None:
+    with pytest.raises(Refused, match="names no task"):
+        task_ids(tasks)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"pooling": "avg_last3"}, "did you mean avg_last2?|did you mean avg_last4?"),
+        ({"pooling": "all", "against": "package:other"}, "compares one pooling with one"),
+        ({"pooling": "all", "tasks": "mr"}, "thousands of classifiers"),
+        ({"against": "THE ENCODER"}, "compared with itself"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(encoder: str, arguments: dict[str, str], message: str) -> None:
+    given = {key: encoder if value == "THE ENCODER" else value for key, value in arguments.items()}
+    with pytest.raises(Refused, match=message):
+        scored([encoder], **given)

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from scipy.stats import spearmanr
 
 from evaluation.tasks import load_pairs
-from model.config import TrainConfig
+from model.config import POOLING_DEPTH, TrainConfig
 from model.encoder import Encoder, load_encoder, saved_config
 from model.errors import InputError
 from sweep.record import FLOOR, Row, RowLog
@@ -338,6 +338,33 @@ def test_a_run_that_failed_may_go_on_and_what_it_wrote_then_counts(home, tmp_pat
     assert (tmp_path / "encoder").exists()
     assert not (tmp_path / "error.txt").exists()
     assert no_nan(tmp_path)
+
+
+def test_a_row_tells_alignment_uniformity_and_spread(home, tmp_path):
+    rows, _ = run(home, tmp_path)
+    for row in rows:
+        assert row.alignment is not None
+        assert row.alignment > 0
+        assert row.uniformity is not None
+        assert row.spread is not None
+        assert row.uniformity < 0 < row.spread < 1
+        assert row.poolings is None
+
+
+def test_every_pooling_is_scored_beside_the_trials_own_which_alone_counts(home, tmp_path):
+    """The saved encoder, scored with another pooling by scipy, one sentence at a time."""
+    run_trial(job(home, every_pooling=True), tmp_path, knobs(home), lambda said: None)
+    last = RowLog(tmp_path).read()[-1]
+    assert last.poolings is not None
+    assert set(last.poolings) == {name for name, depth in POOLING_DEPTH.items() if depth <= 2}
+    assert last.poolings["avg_last_hidden"] == last.score
+    config = saved_config(tmp_path / "encoder").model_copy(update={"pooling": "max_first_last"})
+    encoder, pairs = load_encoder(config), load_pairs("stsb", "dev", home)
+    cosines = []
+    for texts in zip(pairs.first, pairs.second, strict=True):
+        a, b = encoder.encode(texts)
+        cosines.append(float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)))
+    assert last.poolings["max_first_last"] == pytest.approx(100 * spearmanr(cosines, pairs.gold).statistic, abs=0.5)
 
 
 def test_what_a_killed_save_left_does_not_keep_the_encoder_from_being_saved(home, tmp_path):

@@ -1,0 +1,70 @@
+"""The command line's application, the options that several commands share, and what they make of them."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweep.errors import Problem, Refused, nearest
+from sweep.root import ROOT_VARIABLE
+
+if TYPE_CHECKING:
+    from sweep.record import Record
+    from sweep.spec.sweep_spec import SweepSpec
+
+app = typer.Typer(
+    name="stsweep",
+    help="Hyperparameter sweeps for sentence encoders trained without labels: Ray Tune, Optuna, ASHA, MLflow.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A YAML file, or the name of a shipped search space.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The sweep's name; `stsweep ls` lists them.")]
+Root = Annotated[Path, typer.Option(envvar=ROOT_VARIABLE, help="Where sweeps are kept, one folder each.")]
+Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a knob or a key of the spec.")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder of STS data in the SentEval layout; default: the spec's, then STSWEEP_DATA.")
+]
+Address = Annotated[
+    str | None, typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster; default: this machine.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def spec_path(spec: str) -> Path:
+    """The file of that name, or of a shipped search space when there is none."""
+    import search_spaces
+
+    shipped = search_spaces.names()
+    if os.path.lexists(spec) or not (spec in shipped or nearest(spec, shipped)):
+        return Path(spec)
+    if spec not in shipped:
+        message = f"no such file, and no shipped search space{nearest(spec, shipped)}; shipped: {', '.join(shipped)}"
+        raise Refused([Problem(message, spec)], next="stsweep check SPEC, of a file or of one of these")
+    return search_spaces.folder() / f"{spec}.yaml"
+
+
+def load(path: Path, changes: list[str], data_dir: Path | None) -> SweepSpec:
+    """The spec of a file; `--data-dir` fills `data_dir`."""
+    from sweep.spec.sweep_spec import load_spec
+
+    given = any(change.startswith("data_dir=") for change in changes)
+    extra = [f"data_dir={data_dir}"] if data_dir is not None and not given else []
+    return load_spec(path, [*changes, *extra])
+
+
+def record_of(root: Path, name: str) -> Record:
+    from sweep.record import Record
+
+    return Record.open(root, name)
+
+
+def command_line() -> str:
+    return shlex.join(["stsweep", *sys.argv[1:]])

@@ -1,0 +1,166 @@
+"""The commands on sweeps: check, run, ls, status, best, compare, train, export, ui, schema."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sweep.cli.app import (
+    Address,
+    DataDir,
+    Json,
+    Name,
+    Root,
+    Set,
+    Spec,
+    app,
+    command_line,
+    load,
+    record_of,
+    spec_path,
+)
+from sweep.root import DEFAULT_ROOT
+
+
+@app.command()
+def check(
+    spec: Spec,
+    changes: Set = [],  # noqa: B006
+    data_dir: DataDir = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a sweep would do, and every mistake, before anything starts."""
+    from sweep.show import plan_json, plan_text
+    from sweep.spec.check import check as check_spec
+    from sweep.spec.origin import told_where
+
+    path = spec_path(spec)
+    with told_where(spec, path, changes):
+        plan = check_spec(load(path, changes, data_dir), address=address)
+    print(json.dumps(plan_json(plan), indent=2) if as_json else plan_text(plan))
+
+
+@app.command()
+def run(
+    spec: Spec,
+    name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the spec's.")] = None,
+    changes: Set = [],  # noqa: B006
+    data_dir: DataDir = None,
+    root: Root = DEFAULT_ROOT,
+    address: Address = None,
+) -> None:
+    """Run a sweep to its end: Ctrl-C stops it, what has ended is kept."""
+    from sweep.run import run as run_sweep
+    from sweep.spec.origin import told_where
+
+    path = spec_path(spec)
+    with told_where(spec, path, changes):
+        code = run_sweep(load(path, changes, data_dir), root=root, name=name, address=address, command=command_line())
+    raise typer.Exit(code)
+
+
+@app.command(name="ls")
+def list_sweeps(root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
+    """List the sweeps of a root."""
+    from sweep.show import sweeps_json, sweeps_text
+
+    print(json.dumps(sweeps_json(root), indent=2) if as_json else sweeps_text(root))
+
+
+@app.command()
+def status(name: Name, root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
+    """Show every trial of a sweep and how far it is."""
+    from sweep.show import status_json, status_text
+
+    record = record_of(root, name)
+    print(json.dumps(status_json(record), indent=2) if as_json else status_text(record))
+
+
+@app.command()
+def best(name: Name, root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
+    """Show the best trial: the highest score among those that reached the top rung."""
+    from sweep.show import best_json, best_text
+
+    record = record_of(root, name)
+    print(json.dumps(best_json(record), indent=2) if as_json else best_text(record))
+
+
+@app.command()
+def compare(
+    name: Name,
+    root: Root = DEFAULT_ROOT,
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """Show all trials side by side, with the knobs that were searched."""
+    from sweep.frame import trials_frame
+
+    record = record_of(root, name)
+    frame = trials_frame(record)
+    if as_json:
+        print(frame.reset_index().to_json(orient="records", indent=2))
+    elif as_csv:
+        print(frame.to_csv(), end="")
+    elif not len(frame):
+        print(f"no trials in {name} yet\nNext: stsweep status {record.argument}")
+    else:
+        print(frame.to_string(na_rep="", float_format=lambda value: f"{value:.4g}"))
+
+
+@app.command()
+def train(
+    spec: Spec,
+    out: Annotated[Path, typer.Option(help="Folder for the encoder and its checkpoint; must not exist.")],
+    changes: Set = [],  # noqa: B006
+    data_dir: DataDir = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+) -> None:
+    """Train one configuration, a spec's `train` with --set, in this process and without Ray."""
+    from sweep.spec.origin import told_where
+    from sweep.train_one import train_one
+
+    path = spec_path(spec)
+    with told_where(spec, path, changes):
+        code = train_one(load(path, changes, data_dir), out=out, resume=resume)
+    raise typer.Exit(code)
+
+
+@app.command()
+def export(
+    name: Name,
+    trial: Annotated[int | None, typer.Option(help="Number of a completed trial; default: the best.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to make; default: ROOT/NAME/export.")] = None,
+    root: Root = DEFAULT_ROOT,
+    as_json: Json = False,
+) -> None:
+    """Write the best encoder as a folder for SentenceTransformer(path), with its re-runnable configuration."""
+    from sweep.export.folder import export as export_trial
+
+    record = record_of(root, name)
+    exported = export_trial(record, trial, out or record.folder / "export")
+    print(json.dumps(exported.to_json(), indent=2) if as_json else exported.to_text())
+
+
+@app.command()
+def ui(
+    name: Name,
+    root: Root = DEFAULT_ROOT,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0: a free one.")] = 5000,
+) -> None:
+    """Serve MLflow on this machine and print the link to the page that compares all trials of the sweep."""
+    from sweep.tracking.ui import serve_until_interrupted
+
+    serve_until_interrupted(record_of(root, name), host, port)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a spec, for editors."""
+    from sweep.spec.sweep_spec import json_schema
+
+    print(json.dumps(json_schema(), indent=2))

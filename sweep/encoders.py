@@ -1,0 +1,150 @@
+"""What a command may score: encoders by name, the lexical floor, a sweep's winner and what it must be above."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model.config import EncoderConfig, TrainConfig
+from model.source import find_fault
+from sweep.errors import Problem, Refused, Unreachable, nearest
+from sweep.record import Record, best_trial
+from sweep.root import argument
+from sweep.spec.check import is_absent
+from sweep.spec.knobs import KNOBS, value_of
+from sweep.spec.yaml_file import scalar
+
+if TYPE_CHECKING:
+    from evaluation.lexical import LexicalEncoder
+    from model.encoder import Encoder
+
+LEXICAL = "lexical"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One encoder to score, made when its turn comes, so that one is in memory at a time."""
+
+    pooling: str | None
+    """None for the lexical floor."""
+    make: Callable[[], Encoder | LexicalEncoder]
+
+
+Entries = dict[str, Entry]
+"""Name in the table → that encoder."""
+
+
+@dataclass(frozen=True)
+class LexicalSource:
+    """What the lexical floor is fitted on."""
+
+    corpus: tuple[str, ...] = ()
+    word_counts: Path | None = None
+
+    def fit(self) -> LexicalEncoder:
+        from evaluation.lexical import LexicalEncoder, read_word_counts
+        from model.corpus import read_corpus
+
+        counts = read_word_counts(self.word_counts) if self.word_counts else None
+        return LexicalEncoder.fit(read_corpus(self.corpus) if self.corpus else (), counts)
+
+
+def named_entries(models: Sequence[str], changes: Sequence[str], lexical: LexicalSource, root: Path) -> Entries:
+    """The encoders of these names; faults are told before the first of them is scored for minutes.
+
+    Args:
+        models: names as `encoder.name`, exported folders, or `lexical`.
+        changes: `encoder.KNOB=VALUE`, for each of them.
+        lexical: for the lexical floor.
+        root: where sweeps are, for who names one as an encoder.
+
+    Raises:
+        Refused: a change that is none, a sweep, a damaged encoder, nothing to fit the lexical floor on.
+        Unreachable: an encoder that is not there.
+    """
+    for name in models:
+        if (root / name / "sweep.json").exists() and not Path(name).exists():
+            message = f"{name!r} is a sweep, not an encoder; give it as --sweep"
+            raise Refused([Problem(message)], next=f"stsweep eval --sweep {argument(root / name)}")
+    return {name: _entry(name, changes, lexical) for name in models}
+
+
+def _entry(name: str, changes: Sequence[str], lexical: LexicalSource) -> Entry:
+    if name == LEXICAL:
+        if lexical == LexicalSource():
+            raise Refused(
+                [Problem("the lexical floor is fitted on training sentences or word counts, and neither was given")],
+                next="stsweep eval lexical --corpus FILE, or --corpus demo, or --word-counts FILE",
+            )
+        return Entry(None, lexical.fit)
+    config = encoder_config(name, changes)
+    if fault := find_fault(name, weights=config.weights == "pretrained"):
+        kind = Unreachable if is_absent(name) else Refused
+        raise kind([Problem(fault + nearest(name, [LEXICAL]))], next="stsweep eval MODEL, a folder or package:NAME")
+    return Entry(config.pooling, lambda: load(config))
+
+
+def encoder_config(name: str, changes: Sequence[str] = ()) -> EncoderConfig:
+    """How to load the encoder `name`: what its folder declares, then the changes.
+
+    Raises:
+        Refused: a change is not `encoder.KNOB=VALUE` with a value that the knob allows; all of them at once.
+        model.InputError, model.UnreachableError: no such folder or package.
+    """
+    from model.source import declared_pooling
+
+    allowed = [knob for knob in KNOBS if knob.startswith("encoder.") and knob != "encoder.name"]
+    knobs: dict[str, Any] = {"encoder.name": name}
+    if pooling := declared_pooling(name):
+        knobs["encoder.pooling"] = pooling
+    problems: list[Problem] = []
+    for change in changes:
+        knob, equals, text = (part.strip() for part in change.partition("="))
+        if not equals or knob not in allowed:
+            why = f"no knob of an encoder{nearest(knob, allowed)}; allowed: {', '.join(allowed)}"
+            problems.append(Problem(why if equals else "no '='; give KEY=VALUE", f"--set {change}"))
+            continue
+        try:
+            knobs[knob] = value_of(knob, scalar(text))
+        except ValueError as error:
+            problems.append(Problem(str(error), f"--set {change}", key=knob))
+    if problems:
+        raise Refused(problems, next=f"stsweep eval {name} --set encoder.pooling=avg_last_hidden")
+    return TrainConfig.from_flat(knobs).encoder
+
+
+def sweep_entries(record: Record, lexical: LexicalSource) -> Entries:
+    """The winner and, beside it, what it must be above.
+
+    Raises:
+        Refused: there is no winner yet.
+    """
+    from model.encoder import saved_config
+
+    best = best_trial(record.trials())
+    if best is None:
+        raise Refused(
+            [Problem(f"no trial of {record.name!r} has reached the top rung yet")],
+            next=f"stsweep status {record.argument}",
+        )
+    config = TrainConfig.from_flat(best.config)
+    folder = best.folder / "encoder"
+    entries: Entries = {
+        f"{record.name} {best.number:04d}": Entry(config.encoder.pooling, lambda: load(saved_config(folder))),
+        "untrained": Entry(config.encoder.pooling, lambda: load(config.encoder)),
+    }
+    if config.teacher.name is not None:
+        teacher = EncoderConfig(name=config.teacher.name, pooling=config.teacher.pooling)
+        entries["teacher"] = Entry(teacher.pooling, lambda: load(teacher))
+    floor = LexicalSource(lexical.corpus or config.data.corpus, lexical.word_counts)
+    return entries | {LEXICAL: Entry(None, floor.fit)}
+
+
+def load(config: EncoderConfig) -> Encoder:
+    """The encoder on the GPU, or on the processor where there is none."""
+    from model.device import choose_device
+    from model.encoder import load_encoder
+
+    return load_encoder(config).to(choose_device(None))
