@@ -30,6 +30,8 @@ GROUPS = AVERAGES | {TRANSFER_AVERAGE: tuple(TRANSFER)}
 """Name → the tasks that it stands for after `--tasks`, and whose test scores it is the mean of."""
 ALL_POOLINGS = "all"
 RESAMPLES = 2000
+_MOST_WORKERS = 8
+"""Processes of the transfer probe: each copies a fold."""
 
 
 def evaluate(
@@ -151,7 +153,11 @@ def _rows(entries: Entries, pairs: Sequence[Pairs], labelled: Sequence[Labelled]
         for pooling, embeddings in found.items():
             named = name if len(found) == 1 else pooling if len(entries) == 1 else f"{name} {pooling}"
             scores = score_embeddings(embeddings, texts, pairs)
-            transfer = probe_embeddings(embeddings, texts, labelled, workers=os.cpu_count() or 1) if labelled else []
+            transfer = (
+                probe_embeddings(embeddings, texts, labelled, workers=min(_MOST_WORKERS, os.cpu_count() or 1))
+                if labelled
+                else []
+            )
             rows.append(Row(str(named), pooling, scores, transfer))
     return rows
 

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from evaluation.errors import InputError
 from evaluation.labelled import Examples, Labelled
 from evaluation.logistic import _choose
-from evaluation.probe import distinct_texts, probe, probe_embeddings
+from evaluation.probe import probe
 
 WIDTH = 6
 SMALL = 0.15
@@ -85,24 +85,6 @@ def right_texts(texts, right):
     return Counter(text for text, is_right in zip(texts, right, strict=True) if is_right)
 
 
-def test_a_task_of_one_split_is_scored_as_by_nested_loops_over_ten_folds():
-    examples = made_up(0, 53)
-    x, y, texts = in_sentevals_order(examples)
-    dev, accuracies, right = [], [], np.zeros(len(y), dtype=bool)
-    for train, test in folds(x, y):
-        c, accuracy = best(range(-2, 4), lambda c, rows=train: mean_over_folds(x[rows], y[rows], c))
-        dev.append(accuracy)
-        right[test] = LogisticRegression(C=c).fit(x[train], y[train]).predict(x[test]) == y[test]
-        accuracies.append(100 * right[test].mean())
-
-    (score,) = probe(Words(), [Labelled("made-up", ("no", "yes"), {"train": examples})])
-    assert score.accuracy == pytest.approx(np.mean(accuracies), abs=1e-9)
-    assert score.dev_accuracy == pytest.approx(np.mean(dev), abs=0.005)
-    assert right_texts(score.texts, score.correct) == right_texts(texts, right)
-    assert 60 < score.accuracy < 95
-    assert (score.task, score.examples, score.f1, score.failure) == ("made-up", 53, None, None)
-
-
 @pytest.mark.parametrize(("classes", "sides", "scale"), [(3, 1, 1), (2, 2, 1), (2, 1, SMALL)])
 def test_a_task_without_dev_is_scored_as_by_a_loop_over_ten_folds_of_train(classes, sides, scale):
     splits = {"train": made_up(1, 150, classes, sides), "test": made_up(2, 90, classes, sides)}
@@ -167,15 +149,6 @@ def test_every_distinct_text_of_all_the_tasks_is_encoded_once_in_one_call():
     assert sorted(asked) == sorted(
         {text for task in tasks for part in task.splits.values() for texts in part.texts for text in texts}
     )
-
-
-def test_scores_are_the_same_for_any_number_of_workers_and_from_ready_embeddings():
-    tasks = [Labelled("folds", ("no", "yes"), {"train": made_up(8, 60), "test": made_up(9, 60)}), dev_task()]
-    texts = distinct_texts(tasks)
-    alone, together = probe(Words(), tasks), probe_embeddings(Words().encode(texts), texts, tasks, workers=2)
-    assert alone == together
-    for one, other in zip(alone, together, strict=True):
-        np.testing.assert_array_equal(one.correct, other.correct)
 
 
 def embeddings_of(vector):

@@ -114,10 +114,11 @@ def test_text_is_cut_at_the_position_limit_only_whatever_the_tokenizer_says(fold
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_all_poolings_at_once_are_each_pooling_alone(folder, precision):
-    together = load(folder).encode_each(list(POOLINGS), SENTENCES, precision=precision)
-    for name in POOLINGS:
-        alone = load(folder, pooling=name).encode(SENTENCES, precision=precision)
-        np.testing.assert_allclose(together[name], alone, atol=1e-6, err_msg=name)
+    encoder = load(folder)
+    together = encoder.encode_each(list(POOLINGS), SENTENCES, precision=precision)
+    for encoder.pooling in POOLINGS:
+        alone = encoder.encode(SENTENCES, precision=precision)
+        np.testing.assert_allclose(together[encoder.pooling], alone, atol=1e-6, err_msg=encoder.pooling)
 
 
 def test_all_poolings_take_one_forward_pass(folder):

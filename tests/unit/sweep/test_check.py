@@ -126,7 +126,7 @@ def test_a_pooling_deeper_than_the_student_is_refused(world: Path) -> None:
 
 def test_a_choice_that_works_only_with_some_others_is_a_note_and_in_a_grid_a_mistake(world: Path) -> None:
     search = "{encoder.keep_layers: {choices: [[0, 5], null]}, encoder.pooling: {choices: [cls, max_last4]}}"
-    notes = check(spec_of(world, search=search)).notes
+    notes = [note for note in check(spec_of(world, search=search)).notes if "stsb-dev-clean" not in note]
     assert len(notes) == 1 and "1 of 4" in notes[0] and "max_last4" in notes[0]
     path = world / "sweep.yaml"
     path.write_text(path.read_text().replace("trials: 16", "sampler: {name: grid}"))
