@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from evaluation.bootstrap import Sample
     from evaluation.labelled import Labelled
+    from evaluation.lexical import LexicalEncoder
     from evaluation.pairs import Pairs
     from model.encoder import Encoder
     from sweep.record import Record
@@ -70,14 +71,13 @@ def evaluate(
     if not models and record is None:
         raise Refused([Problem("nothing to score: name an encoder, `lexical`, or --sweep NAME")], next="stsweep ls")
     ids = task_ids(_own_task(record) if tasks is None else tasks)
-    _check_together(models, ids, against, pooling)
+    _check_together(models, ids, against, pooling, resamples)
     folder = data_dir or _own_data(record)
     pairs = [load_pairs(task, _split(task, split), folder) for task in ids if task in TASKS]
     labelled = [load_labelled(task, folder) for task in ids if task in TRANSFER]
-    changes = [*changes, *([f"encoder.pooling={pooling}"] if pooling and pooling != ALL_POOLINGS else [])]
     entries = sweep_entries(record, lexical) if record else {}
     entries |= named_entries([*models, *([against] if against else [])], changes, lexical, root)
-    rows = _rows(entries, pairs, labelled, every_pooling=pooling == ALL_POOLINGS)
+    rows = _rows(entries, pairs, labelled, pooling)
     return _table(rows, pairs, against, resamples)
 
 
@@ -99,7 +99,9 @@ def task_ids(tasks: str) -> list[str]:
     return list(dict.fromkeys(task for name in named for task in GROUPS.get(name, (name,))))
 
 
-def _check_together(models: Sequence[str], ids: Sequence[str], against: str | None, pooling: str | None) -> None:
+def _check_together(
+    models: Sequence[str], ids: Sequence[str], against: str | None, pooling: str | None, resamples: int
+) -> None:
     problems = []
     if pooling is not None and pooling not in (*POOLING_DEPTH, ALL_POOLINGS):
         allowed = [ALL_POOLINGS, *POOLING_DEPTH]
@@ -110,6 +112,8 @@ def _check_together(models: Sequence[str], ids: Sequence[str], against: str | No
     if pooling == ALL_POOLINGS and any(task in TRANSFER for task in ids):
         message = "a transfer task trains thousands of classifiers for each pooling; name one pooling"
         problems.append(Problem(message, key="--pooling"))
+    if against is not None and not resamples:
+        problems.append(Problem("a comparison is made on resamples; give --resamples 1000 or more", key="--against"))
     if against in models:
         problems.append(Problem(f"{against!r} would be compared with itself", key="--against"))
     if problems:
@@ -133,39 +137,38 @@ def _split(task: str, split: str) -> str:
     return known[0] if len(known) == 1 else split
 
 
-def _rows(entries: Entries, pairs: Sequence[Pairs], labelled: Sequence[Labelled], *, every_pooling: bool) -> list[Row]:
+def _rows(entries: Entries, pairs: Sequence[Pairs], labelled: Sequence[Labelled], pooling: str | None) -> list[Row]:
     from evaluation.probe import distinct_texts, probe_embeddings
-    from evaluation.protocol import embed
     from evaluation.score import distinct_sentences, score_embeddings
-    from model.pooling import fitting_poolings
 
     texts = list(dict.fromkeys([*distinct_sentences(pairs), *distinct_texts(labelled)]))
+    workers = min(_MOST_WORKERS, os.cpu_count() or 1)
     rows = []
     for name, entry in entries.items():
-        encoder = entry.make()
-        found: Mapping[str | None, NDArray[np.floating]]
-        if isinstance(encoder, _transformer_encoder()):
-            own = [encoder.pooling]
-            poolings = fitting_poolings(encoder.transformer.config.num_hidden_layers) if every_pooling else own
-            found = encoder.encode_each(poolings, texts, cache_tokens=True)  # type: ignore[assignment]
-        else:
-            found = {None: embed(encoder, texts)}
-        for pooling, embeddings in found.items():
-            named = name if len(found) == 1 else pooling if len(entries) == 1 else f"{name} {pooling}"
+        found = _embeddings(entry.make(), texts, pooling)
+        for used, embeddings in found.items():
+            named = name if len(found) == 1 else f"{used}" if len(entries) == 1 else f"{name} {used}"
             scores = score_embeddings(embeddings, texts, pairs)
-            transfer = (
-                probe_embeddings(embeddings, texts, labelled, workers=min(_MOST_WORKERS, os.cpu_count() or 1))
-                if labelled
-                else []
-            )
-            rows.append(Row(str(named), pooling, scores, transfer))
+            transfer = probe_embeddings(embeddings, texts, labelled, workers=workers) if labelled else []
+            rows.append(Row(named, used, scores, transfer))
     return rows
 
 
-def _transformer_encoder() -> type[Encoder]:
+def _embeddings(
+    encoder: Encoder | LexicalEncoder, texts: Sequence[str], pooling: str | None
+) -> Mapping[str | None, NDArray[np.floating]]:
+    """Pooling → [texts, width]; None is what has no pooling."""
+    from evaluation.protocol import embed
     from model.encoder import Encoder
+    from model.pooling import fitting_poolings
 
-    return Encoder
+    if not isinstance(encoder, Encoder):
+        return {None: embed(encoder, texts)}
+    names = [pooling or encoder.pooling]
+    if pooling == ALL_POOLINGS:
+        names = fitting_poolings(encoder.transformer.config.num_hidden_layers)
+    found: Mapping[str, NDArray[np.floating]] = encoder.encode_each(names, texts, cache_tokens=True)
+    return {name: rows for name, rows in found.items()}  # noqa: C416  (a dict's keys are of one type)
 
 
 def _table(rows: Sequence[Row], pairs: Sequence[Pairs], against: str | None, resamples: int) -> ScoreTable:

@@ -201,10 +201,11 @@ def test_no_task_at_all_is_refused(tasks: str) -> None:
         ({"pooling": "avg_last3"}, "did you mean avg_last2?|did you mean avg_last4?"),
         ({"pooling": "all", "against": "package:other"}, "compares one pooling with one"),
         ({"pooling": "all", "tasks": "mr"}, "thousands of classifiers"),
-        ({"against": "THE ENCODER"}, "compared with itself"),
+        ({"against": "THE ENCODER", "resamples": 100}, "compared with itself"),
+        ({"against": "package:other", "resamples": 0}, "a comparison is made on resamples"),
     ],
 )
-def test_what_does_not_go_together_is_refused(encoder: str, arguments: dict[str, str], message: str) -> None:
+def test_what_does_not_go_together_is_refused(encoder: str, arguments: dict[str, Any], message: str) -> None:
     given = {key: encoder if value == "THE ENCODER" else value for key, value in arguments.items()}
     with pytest.raises(Refused, match=message):
         scored([encoder], **given)
