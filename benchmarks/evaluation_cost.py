@@ -142,9 +142,9 @@ def _kept_tokens(encoder: Encoder, pairs: list[Pairs]) -> None:
     tokenise = encoder.tokenizer._encode_plus
     counted = [0]
 
-    def counting(sentences: Any, *given: Any, **named: Any) -> Any:
-        counted[0] += len(sentences)
-        return tokenise(sentences, *given, **named)
+    def counting(*given: Any, **named: Any) -> Any:
+        counted[0] += len(given[0] if given else named["text"])
+        return tokenise(*given, **named)
 
     encoder.tokenizer._encode_plus = counting
     for _ in range(2):

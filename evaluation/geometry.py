@@ -19,9 +19,9 @@ _TINY = np.finfo(np.float32).tiny
 
 def unit_rows(embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
     """[n, width] → the rows divided by their Euclidean norm; a zero row stays zero."""
-    rows = np.asarray(embeddings, dtype=np.float32)
-    largest = np.abs(rows).max(axis=1, initial=0.0, keepdims=True)
-    rows = rows / np.maximum(largest, _TINY)  # first to at most 1, for a square may overflow
+    largest = np.abs(embeddings).max(axis=1, initial=0.0, keepdims=True)
+    # First to at most 1, for a square may overflow.
+    rows = np.asarray(embeddings / np.maximum(largest, np.finfo(embeddings.dtype).tiny), dtype=np.float32)
     norms = np.sqrt(np.einsum("nd,nd->n", rows, rows))
     unit: NDArray[np.float32] = rows / np.maximum(norms, _TINY)[:, None]
     return unit

@@ -14,8 +14,10 @@ from evaluation.pairs import Pairs
 from evaluation.protocol import EncodeFunction, Encoder, embed
 from evaluation.spearman import cosine, pearson, spearman
 
-COLLAPSED_EPSILONS = 8
-"""Similarities closer together than this many of their precision's steps differ by rounding alone."""
+Precision = Literal["fp32", "bf16"]
+COLLAPSED_BELOW: dict[Precision, float] = {"fp32": 8 * 2.0**-23, "bf16": 8 * 2.0**-16}
+"""Similarities closer together than this differ by rounding alone: eight steps of an fp32 quotient; of vectors that
+were computed in bf16, eight times the square of their relative error, 2⁻⁸."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,25 @@ def score(encoder: Encoder | EncodeFunction, pairs: Sequence[Pairs]) -> list[Sco
     return score_embeddings(embed(encoder, sentences), sentences, pairs)
 
 
-def score_embeddings(embeddings: NDArray[np.floating], sentences: Sequence[str], pairs: Sequence[Pairs]) -> list[Score]:
-    """The same from embeddings [n, width] that are there already, one row for each of `sentences`."""
+def score_embeddings(
+    embeddings: NDArray[np.floating], sentences: Sequence[str], pairs: Sequence[Pairs], precision: Precision = "fp32"
+) -> list[Score]:
+    """The same from embeddings [n, width] that are there already, one row for each of `sentences`.
+
+    `precision` is the one that they were computed in, whatever their own: it tells a collapse from its rounding.
+    """
     row = {text: index for index, text in enumerate(sentences)}
     finite: NDArray[np.bool_] = np.asarray(np.isfinite(embeddings).all(axis=1))
-    return [_score_one(part, row, embeddings, finite) for part in pairs]
+    return [_score_one(part, row, embeddings, finite, COLLAPSED_BELOW[precision]) for part in pairs]
 
 
-def _score_one(pairs: Pairs, row: dict[str, int], embeddings: NDArray[np.floating], finite: NDArray[np.bool_]) -> Score:
+def _score_one(
+    pairs: Pairs,
+    row: dict[str, int],
+    embeddings: NDArray[np.floating],
+    finite: NDArray[np.bool_],
+    collapsed_below: float,
+) -> Score:
     first = [row[text] for text in pairs.first]
     second = [row[text] for text in pairs.second]
     used = list(dict.fromkeys([*first, *second]))
@@ -104,7 +117,7 @@ def _score_one(pairs: Pairs, row: dict[str, int], embeddings: NDArray[np.floatin
         spread=spread(units),
     )
     similarity = cosine(rows, first, second)
-    if np.ptp(similarity) <= COLLAPSED_EPSILONS * np.finfo(embeddings.dtype).eps:
+    if np.ptp(similarity) <= collapsed_below:
         return found
     parts = list(_subsets(pairs, similarity))
     by_spearman, by_pearson = [each[1] for each in parts], [each[2] for each in parts]

@@ -14,12 +14,13 @@ def cosine(embeddings: NDArray[np.floating], first: Sequence[int], second: Seque
 
     The product, the norms and the quotient are taken pair by pair in the embeddings' own precision, as in SentEval's
     `utils.cosine`: in fp32 the rounding decides the ranks of near-ties, of which there are hundreds (equal texts, for
-    one), and a Spearman computed in another way differs in the third decimal. Only rows that overflow are widened.
+    one), and a Spearman computed in another way differs in the third decimal. Rows are scaled only if a norm overflows.
     """
     with np.errstate(over="ignore", under="ignore"):
         norms = np.array([np.linalg.norm(row) for row in embeddings])
-        if not np.isfinite(norms).all() and embeddings.dtype != np.float64:
-            return cosine(embeddings.astype(np.float64), first, second)
+        if not np.isfinite(norms).all():
+            largest = np.abs(embeddings).max(axis=1, keepdims=True)
+            return cosine(embeddings / np.where(largest > 0, largest, 1), first, second)
         similarity = [
             _quotient(embeddings[i], embeddings[j], norms[i] * norms[j]) for i, j in zip(first, second, strict=True)
         ]

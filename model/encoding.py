@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from threading import Lock
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 BATCH_TOKENS = {"cpu": 1024, "cuda": 16_384}
 """Tokens a batch, padding included. On processors larger batches fall out of the cache (8,192: a third slower on two
 cores); for GPUs the figure is a guess, not measured."""
-PACKED_FROM_TOKENS = 8192
-"""Tokens from which it pays to pack weights: that takes as long as it saves on about a quarter as many."""
+PACKED_FROM_TOKENS = 4096
+"""Tokens from which it pays to pack weights: that takes as long as it saves on about half as many."""
+_ONE_AT_A_TIME = Lock()
+"""Mode, packed layers and the number of threads are changed while one call encodes; a second one waits."""
 
 
 class Tokens(Protocol):
@@ -83,7 +86,7 @@ def encode_tokens(
                 found[name][rows] = vectors.float().cpu().numpy()
 
     pays = precision == "fp32" and lengths.sum() >= PACKED_FROM_TOKENS
-    with evaluating(encoder), packed_linear_layers(encoder) if pays else nullcontext():
+    with _ONE_AT_A_TIME, evaluating(encoder), packed_linear_layers(encoder) if pays else nullcontext():
         _each(encode, list(batches(lengths, budget)), torch.get_num_threads() if device.type == "cpu" else 1)
     return found
 

@@ -22,6 +22,7 @@ def packed_linear_layers(module: nn.Module) -> Iterator[None]:
     Only for inference. Where the operator is missing nothing changes.
     """
     layers = [layer for layer in module.modules() if type(layer) is nn.Linear and _can_pack(layer)]
+    layers = [layer for layer in layers if "forward" not in vars(layer)]  # somebody else's hook stays what it is
     for layer in layers:
         layer.forward = _packed(layer)  # type: ignore[assignment,method-assign]
     try:

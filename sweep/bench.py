@@ -92,7 +92,7 @@ class _Turns:
             yield
         except (EOFError, ConnectionError):
             self.failure = "its process ended before it answered; was the memory enough?"
-        except (MemoryError, RuntimeError) as error:
+        except Exception as error:  # whatever a library raises in that process; the others are measured all the same
             self.failure = str(error).partition("\n")[0] or type(error).__name__
         if self.failure:
             _say(f"{self.name}: {self.failure}")
@@ -198,7 +198,11 @@ def _pairs(tasks: str, split: str, data_dir: Path | None) -> list[Pairs]:
     given = os.environ.get(DATA_VARIABLE)
     folder = data_dir or (Path(given) if given else None)
     found = []
-    for task in task_ids(tasks):
+    ids = task_ids(tasks)
+    if unscored := [task for task in ids if task not in TASKS]:
+        problems = [Problem(f"{task}: encoders are scored on STS tasks here", key="--tasks") for task in unscored]
+        raise Refused(problems, next=f"stsweep eval MODEL --tasks {','.join(unscored)}")
+    for task in ids:
         known = list(TASKS[task].splits) if task in TASKS else []
         found.append(load_pairs(task, known[0] if len(known) == 1 else split, folder))
     return found

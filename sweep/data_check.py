@@ -15,7 +15,7 @@ from typing import NamedTuple
 from evaluation.errors import InputError
 from evaluation.leaks import Texts, leaked, shared
 from evaluation.pairs import Pairs
-from evaluation.tasks import TASKS, load_pairs
+from evaluation.tasks import AVERAGES, TASKS, load_pairs
 from model.corpus import find_corpus_faults, read_corpus
 from sweep.errors import Problem, Refused, nearest
 from sweep.leak_report import CorpusAudit, LeakReport, Shared, SplitAudit
@@ -58,7 +58,9 @@ def check_data(
     files = list(spec.train.data.corpus) if spec else []
     if corpus is not None:
         files = _split_commas(corpus)
-    asked = _split_commas(tasks) if tasks is not None else None
+    asked = (
+        [task for name in _split_commas(tasks) for task in AVERAGES.get(name, (name,))] if tasks is not None else None
+    )
     objective = (spec.objective.task, spec.objective.split) if spec else None
     folder = data_dir or _own_data(spec)
     selection, tests = _audited(TASKS if asked is None else asked, objective)

@@ -23,17 +23,9 @@ if TYPE_CHECKING:
 LEXICAL = "lexical"
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One encoder to score, made when its turn comes, so that one is in memory at a time."""
-
-    pooling: str | None
-    """None for the lexical floor."""
-    make: Callable[[], Encoder | LexicalEncoder]
-
-
-Entries = dict[str, Entry]
-"""Name in the table → that encoder."""
+Make = Callable[[], "Encoder | LexicalEncoder"]
+Entries = dict[str, Make]
+"""Name in the table → what makes that encoder when its turn comes, so that one is in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +34,20 @@ class LexicalSource:
 
     corpus: tuple[str, ...] = ()
     word_counts: Path | None = None
+
+    def check(self) -> None:
+        """Refuse what could not be fitted on, before anything else is scored for minutes.
+
+        Raises:
+            Refused: files that are missing or damaged, all at once.
+        """
+        from model.corpus import find_corpus_faults
+
+        problems = [Problem(fault, key="--corpus") for fault in find_corpus_faults(self.corpus)] if self.corpus else []
+        if self.word_counts is not None and not self.word_counts.is_file():
+            problems.append(Problem("no such file", str(self.word_counts), key="--word-counts"))
+        if problems:
+            raise Refused(problems, next="stsweep eval lexical --corpus FILE --word-counts FILE")
 
     def fit(self) -> LexicalEncoder:
         from evaluation.lexical import LexicalEncoder, read_word_counts
@@ -71,19 +77,20 @@ def named_entries(models: Sequence[str], changes: Sequence[str], lexical: Lexica
     return {name: _entry(name, changes, lexical) for name in models}
 
 
-def _entry(name: str, changes: Sequence[str], lexical: LexicalSource) -> Entry:
+def _entry(name: str, changes: Sequence[str], lexical: LexicalSource) -> Make:
     if name == LEXICAL:
         if lexical == LexicalSource():
             raise Refused(
                 [Problem("the lexical floor is fitted on training sentences or word counts, and neither was given")],
                 next="stsweep eval lexical --corpus FILE, or --corpus demo, or --word-counts FILE",
             )
-        return Entry(None, lexical.fit)
+        lexical.check()
+        return lexical.fit
     config = encoder_config(name, changes)
     if fault := find_fault(name, weights=config.weights == "pretrained"):
         kind = Unreachable if is_absent(name) else Refused
         raise kind([Problem(fault + nearest(name, [LEXICAL]))], next="stsweep eval MODEL, a folder or package:NAME")
-    return Entry(config.pooling, lambda: load(config))
+    return lambda: load(config)
 
 
 def encoder_config(name: str, changes: Sequence[str] = ()) -> EncoderConfig:
@@ -132,14 +139,15 @@ def sweep_entries(record: Record, lexical: LexicalSource) -> Entries:
     config = TrainConfig.from_flat(best.config)
     folder = best.folder / "encoder"
     entries: Entries = {
-        f"{record.name} {best.number:04d}": Entry(config.encoder.pooling, lambda: load(saved_config(folder))),
-        "untrained": Entry(config.encoder.pooling, lambda: load(config.encoder)),
+        f"{record.name} {best.number:04d}": lambda: load(saved_config(folder)),
+        "untrained": lambda: load(config.encoder),
     }
     if config.teacher.name is not None:
         teacher = EncoderConfig(name=config.teacher.name, pooling=config.teacher.pooling)
-        entries["teacher"] = Entry(teacher.pooling, lambda: load(teacher))
+        entries["teacher"] = lambda: load(teacher)
     floor = LexicalSource(lexical.corpus or config.data.corpus, lexical.word_counts)
-    return entries | {LEXICAL: Entry(None, floor.fit)}
+    floor.check()
+    return entries | {LEXICAL: floor.fit}
 
 
 def load(config: EncoderConfig) -> Encoder:

@@ -175,7 +175,8 @@ class ScoreTable:
         missing = [name for name in self._names() if name not in found]
         note = f"\nnot compared, for lack of a score: {', '.join(missing)}" if missing else ""
         title = f"{encoder} less {self.against}, paired, {self.resamples:,} resamples; Holm's correction over the tasks"
-        return f"{title}\n{aligned(lines)}{note}"
+        meaning = "the interval and an average's verdict are of one comparison alone, a task's verdict is after Holm's"
+        return f"{title}\n{aligned(lines)}\n{meaning}{note}"
 
     def _names(self) -> list[str]:
         rows = self.rows[:1]

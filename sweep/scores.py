@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,8 @@ GROUPS = AVERAGES | {TRANSFER_AVERAGE: tuple(TRANSFER)}
 """Name → the tasks that it stands for after `--tasks`, and whose test scores it is the mean of."""
 ALL_POOLINGS = "all"
 RESAMPLES = 2000
+FEWEST_RESAMPLES = 40
+"""As `evaluation.bootstrap` says, which is not loaded before there is something to draw from."""
 _MOST_WORKERS = 8
 """Processes of the transfer probe: each copies a fold."""
 
@@ -76,7 +78,12 @@ def evaluate(
     pairs = [load_pairs(task, _split(task, split), folder) for task in ids if task in TASKS]
     labelled = [load_labelled(task, folder) for task in ids if task in TRANSFER]
     entries = sweep_entries(record, lexical) if record else {}
-    entries |= named_entries([*models, *([against] if against else [])], changes, lexical, root)
+    others = [*models, *([against] if against and against not in entries else [])]
+    if twice := [name for name in others if name in entries]:
+        raise Refused(
+            [Problem(f"the sweep brings {name!r} already", key="MODEL") for name in twice], next="the same without it"
+        )
+    entries |= named_entries(others, changes, lexical, root)
     rows = _rows(entries, pairs, labelled, pooling)
     return _table(rows, pairs, against, resamples)
 
@@ -112,6 +119,9 @@ def _check_together(
     if pooling == ALL_POOLINGS and any(task in TRANSFER for task in ids):
         message = "a transfer task trains thousands of classifiers for each pooling; name one pooling"
         problems.append(Problem(message, key="--pooling"))
+    if resamples and resamples < FEWEST_RESAMPLES:
+        message = f"{resamples} is not allowed; give 0, or {FEWEST_RESAMPLES} or more"
+        problems.append(Problem(message, key="--resamples"))
     if against is not None and not resamples:
         problems.append(Problem("a comparison is made on resamples; give --resamples 1000 or more", key="--against"))
     if against in models:
@@ -128,7 +138,9 @@ def _own_data(record: Record | None) -> Path | None:
 
 
 def _own_task(record: Record | None) -> str:
-    return str(record.about["objective"]).split()[0] if record else "demo"
+    """The sweep's, where that has a test split: else its winner would be scored on what it was chosen on."""
+    task = str(record.about["objective"]).split()[0] if record else "demo"
+    return task if "test" in TASKS[task].splits else "stsb"
 
 
 def _split(task: str, split: str) -> str:
@@ -143,15 +155,18 @@ def _rows(entries: Entries, pairs: Sequence[Pairs], labelled: Sequence[Labelled]
 
     texts = list(dict.fromkeys([*distinct_sentences(pairs), *distinct_texts(labelled)]))
     workers = min(_MOST_WORKERS, os.cpu_count() or 1)
-    rows = []
-    for name, entry in entries.items():
-        found = _embeddings(entry.make(), texts, pooling)
+
+    def rows_of(name: str, make: Callable[[], Encoder | LexicalEncoder]) -> list[Row]:
+        found = _embeddings(make(), texts, pooling)
+        rows = []
         for used, embeddings in found.items():
             named = name if len(found) == 1 else f"{used}" if len(entries) == 1 else f"{name} {used}"
             scores = score_embeddings(embeddings, texts, pairs)
             transfer = probe_embeddings(embeddings, texts, labelled, workers=workers) if labelled else []
             rows.append(Row(named, used, scores, transfer))
-    return rows
+        return rows
+
+    return [row for name, make in entries.items() for row in rows_of(name, make)]
 
 
 def _embeddings(

@@ -220,7 +220,7 @@ def _measure(encoder: Encoder, pairs: Pairs, job: Job, precision: Any) -> Measur
     others = fitting_poolings(encoder.transformer.config.num_hidden_layers) if job.every_pooling else []
     names = list(dict.fromkeys([encoder.pooling, *others]))
     embeddings = encoder.encode_each(names, sentences, precision=precision, cache_tokens=True)
-    scores = {name: score_embeddings(embeddings[name], sentences, [pairs])[0] for name in names}
+    scores = {name: score_embeddings(embeddings[name], sentences, [pairs], precision)[0] for name in names}
     own = scores[encoder.pooling]
     value: float | None = getattr(own, job.metric)
     return Measured(

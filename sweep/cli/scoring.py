@@ -22,6 +22,9 @@ Tasks = Annotated[
         "trec, mrpc; or the groups paper5, sts7, transfer."
     ),
 ]
+StsTasks = Annotated[
+    str | None, typer.Option(help="Comma-separated: sts12 … sts16, stsb, sickr, demo; or the groups paper5, sts7.")
+]
 Split = Annotated[str, typer.Option(help="dev, test, train or all; the only split of a task that has no other.")]
 
 data = typer.Typer(help="Audit the data: what splits to choose on, corpus and test sets have in common.")
@@ -78,7 +81,7 @@ def evaluate(
 def bench(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Hub id, folder or package:NAME.")],
     precisions: Annotated[str, typer.Option(help="Comma-separated.")] = "fp32,bf16,int8",
-    tasks: Tasks = "demo",
+    tasks: StsTasks = "demo",
     split: Split = "test",
     changes: Set = [],  # noqa: B006
     threads: Annotated[int | None, typer.Option(help="Processor threads; default: all.")] = None,
@@ -106,7 +109,7 @@ def check_data(
         str | None, typer.Argument(metavar="[SPEC]", help="A sweep, whose objective and corpus are audited.")
     ] = None,
     corpus: Annotated[str | None, typer.Option(help="Training files, comma-separated, instead of the spec's.")] = None,
-    tasks: Tasks = None,
+    tasks: StsTasks = None,
     write_clean: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the corpus without the sentences of the test sets.")
     ] = None,

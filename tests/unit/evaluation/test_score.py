@@ -7,7 +7,7 @@ from scipy.spatial import distance
 
 from evaluation.errors import InputError
 from evaluation.pairs import Pairs
-from evaluation.score import score
+from evaluation.score import distinct_sentences, score, score_embeddings
 from tests.tiny import tiny_encoder_folder
 
 
@@ -187,3 +187,20 @@ def test_what_is_no_encoder_is_refused(wrong):
 def test_rows_that_are_no_embeddings_are_refused(rows):
     with pytest.raises(InputError, match=r"allowed is \[6, width\] of numbers|allowed is \[7, width\]"):
         score(lambda sentences: rows, [pairs(first=("a", "ab", "b", "c"), second=("f", "d", "e", "a"))])
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e50, 1e200])
+def test_the_scale_of_fp64_embeddings_changes_nothing(scale):
+    (expected,) = score(lambda sentences: np.array([letters(text) for text in sentences]), [pairs()])
+    (result,) = score(lambda sentences: scale * np.array([letters(text) for text in sentences]), [pairs()])
+    for name in ("spearman", "pearson", "uniformity", "spread"):
+        assert getattr(result, name) == pytest.approx(getattr(expected, name), abs=1e-5)
+
+
+def test_a_constant_with_the_rounding_of_bf16_is_collapsed_where_that_was_the_precision():
+    rng = np.random.default_rng(0)
+    part = pairs()
+    sentences = distinct_sentences([part])
+    rows = (1 + 2.0**-9 * rng.uniform(-1, 1, (len(sentences), 64))).astype(np.float32)
+    assert score_embeddings(rows, sentences, [part], "bf16")[0].failure == "collapsed"
+    assert score_embeddings(rows, sentences, [part])[0].failure is None

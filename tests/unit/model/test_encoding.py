@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -216,3 +217,22 @@ def test_large_inputs_go_through_packed_layers_and_give_the_same(folder, monkeyp
     )
     np.testing.assert_allclose(encoder.encode(SENTENCES), plain, atol=1e-5)
     assert packed == [1]
+
+
+def test_two_threads_may_encode_with_one_encoder(folder, monkeypatch):
+    monkeypatch.setattr("model.encoding.PACKED_FROM_TOKENS", 1)
+    encoder = load(folder)
+    expected = encoder.encode(SENTENCES)
+    with ThreadPoolExecutor(2) as pool:
+        for rows in pool.map(encoder.encode, [SENTENCES] * 20):
+            np.testing.assert_allclose(rows, expected, atol=1e-6)
+    assert not any("forward" in vars(part) for part in encoder.modules())
+
+
+def test_a_layer_whose_forward_is_somebody_elses_keeps_it(folder):
+    encoder = load(folder)
+    linear = next(part for part in encoder.modules() if isinstance(part, torch.nn.Linear))
+    theirs = linear.forward = lambda rows: rows
+    with packed_linear_layers(encoder):
+        assert linear.forward is theirs
+    assert linear.forward is theirs

@@ -173,6 +173,26 @@ def test_the_second_evaluation_tokenises_nothing(encoder: str, tmp_path: Path, m
     assert (built.stat().st_ino, built.stat().st_mtime_ns) == (state.st_ino, state.st_mtime_ns)
 
 
+@pytest.mark.parametrize("resamples", [-1, 39])
+def test_too_few_resamples_are_told_before_anything_is_encoded(resamples: int) -> None:
+    with pytest.raises(Refused, match="give 0, or 40 or more"):
+        scored(["package:not_looked_at"], resamples=resamples)
+
+
+def test_what_the_floor_cannot_be_fitted_on_is_told_before_anything_is_encoded(encoder: str, tmp_path: Path) -> None:
+    lexical = LexicalSource((str(tmp_path / "no.txt"),), tmp_path / "none")
+    with pytest.raises(Refused) as refusal:
+        scored([encoder, "lexical"], lexical=lexical)
+    assert "2 problems" in str(refusal.value)
+
+
+def test_a_winner_may_be_compared_with_what_the_sweep_brings(tmp_path: Path) -> None:
+    source = LexicalSource((small_corpus(tmp_path),))
+    table = scored([], record=finished_sweep(tmp_path), lexical=source, against="lexical", resamples=50)
+    assert list(table.differences) == ["tiny 0002", "untrained"]
+    assert [row.encoder for row in table.rows] == ["tiny 0002", "untrained", "lexical"]
+
+
 def test_groups_stand_for_their_tasks_and_no_task_is_scored_twice() -> None:
     five = ["sts12", "sts13", "sts14", "sts15", "stsb"]
     assert task_ids("paper5") == five
