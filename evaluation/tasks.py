@@ -95,16 +95,33 @@ _DECLARED = (
 )
 
 
-def _registry(tasks: Iterable[Task]) -> dict[str, Task]:
-    registry: dict[str, Task] = {}
+class Declared(Protocol):
+    """A declaration with a name of its own."""
+
+    @property
+    def id(self) -> str: ...
+
+
+_Declared = TypeVar("_Declared", bound=Declared)
+
+
+def registry(tasks: Iterable[_Declared]) -> dict[str, _Declared]:
+    """Id → declaration; two of one id are refused."""
+    found: dict[str, _Declared] = {}
     for task in tasks:
-        if task.id in registry:
+        if task.id in found:
             raise ValueError(f"two tasks are declared as {task.id!r}")
-        registry[task.id] = task
-    return registry
+        found[task.id] = task
+    return found
 
 
-TASKS: dict[str, Task] = _registry(_DECLARED)
+TASKS: dict[str, Task] = registry(_DECLARED)
+
+
+def split_of(task: str, split: str) -> str:
+    """`split`, or the only one that a task has: STS12 to 16 have test alone, the clean one of STS-B dev."""
+    known = list(TASKS[task].splits)
+    return known[0] if len(known) == 1 else split
 
 
 def load_pairs(task: str, split: str, data_dir: Path | None) -> Pairs:

@@ -5,7 +5,7 @@ A new task is one more `TransferTask` in `_DECLARED`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +15,7 @@ import numpy as np
 from evaluation.errors import InputError
 from evaluation.labelled import Examples, Labelled
 from evaluation.readers import Faults, clean, read_lines
-from evaluation.tasks import archive_folder, known_name
+from evaluation.tasks import archive_folder, known_name, registry
 
 Example = tuple[tuple[str, ...], str]
 """Its texts and the name of its class."""
@@ -143,16 +143,7 @@ _DECLARED = (
 )
 
 
-def _registry(tasks: Iterable[TransferTask]) -> dict[str, TransferTask]:
-    registry: dict[str, TransferTask] = {}
-    for task in tasks:
-        if task.id in registry:
-            raise ValueError(f"two transfer tasks are declared as {task.id!r}")
-        registry[task.id] = task
-    return registry
-
-
-TRANSFER: dict[str, TransferTask] = _registry(_DECLARED)
+TRANSFER: dict[str, TransferTask] = registry(_DECLARED)
 
 
 def load_labelled(task: str, data_dir: Path | None) -> Labelled:

@@ -6,7 +6,6 @@ encoder live together and take turns, so that what else the machine does falls o
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evaluation.tasks import TASKS, load_pairs
+from evaluation.tasks import TASKS, load_pairs, split_of
 from model.corpus import DEMO, read_corpus
 from model.source import find_fault
 from sweep.bench_process import BenchProcess, Prepared, fresh_process
@@ -28,7 +27,7 @@ from sweep.encoders import encoder_config
 from sweep.errors import Problem, Refused, Unreachable, nearest
 from sweep.scores import task_ids
 from sweep.spec.check import is_absent
-from sweep.spec.sweep_spec import DATA_VARIABLE
+from sweep.spec.sweep_spec import default_data_folder
 
 if TYPE_CHECKING:
     from evaluation.pairs import Pairs
@@ -195,17 +194,12 @@ def _checked(
 
 
 def _pairs(tasks: str, split: str, data_dir: Path | None) -> list[Pairs]:
-    given = os.environ.get(DATA_VARIABLE)
-    folder = data_dir or (Path(given) if given else None)
-    found = []
+    folder = data_dir or default_data_folder()
     ids = task_ids(tasks)
     if unscored := [task for task in ids if task not in TASKS]:
         problems = [Problem(f"{task}: encoders are scored on STS tasks here", key="--tasks") for task in unscored]
         raise Refused(problems, next=f"stsweep eval MODEL --tasks {','.join(unscored)}")
-    for task in ids:
-        known = list(TASKS[task].splits) if task in TASKS else []
-        found.append(load_pairs(task, known[0] if len(known) == 1 else split, folder))
-    return found
+    return [load_pairs(task, split_of(task, split), folder) for task in ids]
 
 
 def _remarks(known: Prepared, precisions: Sequence[Precision]) -> tuple[str, ...]:

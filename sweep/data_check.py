@@ -19,7 +19,7 @@ from evaluation.tasks import AVERAGES, TASKS, load_pairs
 from model.corpus import find_corpus_faults, read_corpus
 from sweep.errors import Problem, Refused, nearest
 from sweep.leak_report import CorpusAudit, LeakReport, Shared, SplitAudit
-from sweep.spec.sweep_spec import DATA_VARIABLE, SweepSpec
+from sweep.spec.sweep_spec import DATA_VARIABLE, SweepSpec, default_data_folder
 
 _CHOSEN_ON = ("train", "dev")
 _MIXED = ("sickr-mteb",)
@@ -62,7 +62,7 @@ def check_data(
         [task for name in _split_commas(tasks) for task in AVERAGES.get(name, (name,))] if tasks is not None else None
     )
     objective = (spec.objective.task, spec.objective.split) if spec else None
-    folder = data_dir or _own_data(spec)
+    folder = data_dir or (spec.data_folder if spec else default_data_folder())
     selection, tests = _audited(TASKS if asked is None else asked, objective)
 
     loaded, missing = _load([*selection, *tests], folder)
@@ -91,13 +91,6 @@ def check_data(
 
 def _split_commas(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _own_data(spec: SweepSpec | None) -> Path | None:
-    if spec is not None:
-        return spec.data_folder
-    given = os.environ.get(DATA_VARIABLE)
-    return Path(given) if given else None
 
 
 def _audited(tasks: Iterable[str], objective: Name | None) -> tuple[list[Name], list[Name]]:

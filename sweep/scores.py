@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evaluation.tasks import AVERAGES, TASKS, load_pairs
+from evaluation.tasks import AVERAGES, TASKS, load_pairs, split_of
 from evaluation.transfer import TRANSFER, load_labelled
 from model.config import POOLING_DEPTH
 from sweep.encoders import Entries, LexicalSource, named_entries, sweep_entries
 from sweep.errors import Problem, Refused, nearest
 from sweep.score_table import Row, ScoreTable
-from sweep.spec.sweep_spec import DATA_VARIABLE, load_spec
+from sweep.spec.sweep_spec import default_data_folder, load_spec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,7 +75,7 @@ def evaluate(
     ids = task_ids(_own_task(record) if tasks is None else tasks)
     _check_together(models, ids, against, pooling, resamples)
     folder = data_dir or _own_data(record)
-    pairs = [load_pairs(task, _split(task, split), folder) for task in ids if task in TASKS]
+    pairs = [load_pairs(task, split_of(task, split), folder) for task in ids if task in TASKS]
     labelled = [load_labelled(task, folder) for task in ids if task in TRANSFER]
     entries = sweep_entries(record, lexical) if record else {}
     others = [*models, *([against] if against and against not in entries else [])]
@@ -131,22 +131,13 @@ def _check_together(
 
 
 def _own_data(record: Record | None) -> Path | None:
-    if record is not None:
-        return load_spec(record.folder / "spec.yaml").data_folder
-    given = os.environ.get(DATA_VARIABLE)
-    return Path(given) if given else None
+    return load_spec(record.folder / "spec.yaml").data_folder if record else default_data_folder()
 
 
 def _own_task(record: Record | None) -> str:
     """The sweep's, where that has a test split: else its winner would be scored on what it was chosen on."""
     task = str(record.about["objective"]).split()[0] if record else "demo"
     return task if "test" in TASKS[task].splits else "stsb"
-
-
-def _split(task: str, split: str) -> str:
-    """STS12 to 16 have a test split only, the clean one of STS-B only dev."""
-    known = list(TASKS[task].splits)
-    return known[0] if len(known) == 1 else split
 
 
 def _rows(entries: Entries, pairs: Sequence[Pairs], labelled: Sequence[Labelled], pooling: str | None) -> list[Row]:

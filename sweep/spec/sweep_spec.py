@@ -109,12 +109,17 @@ class SweepSpec(Section):
     @property
     def data_folder(self) -> Path | None:
         """`data_dir`, else STSWEEP_DATA, else None."""
-        given = self.data_dir or os.environ.get(DATA_VARIABLE)
-        return Path(given) if given else None
+        return Path(self.data_dir) if self.data_dir else default_data_folder()
 
     def to_yaml(self) -> str:
         """Every setting, defaults and absolute paths written out; `load_spec` reads it back to an equal spec."""
         return dump(self.model_dump(mode="json"))
+
+
+def default_data_folder() -> Path | None:
+    """The folder that STSWEEP_DATA names, or None."""
+    given = os.environ.get(DATA_VARIABLE)
+    return Path(given) if given else None
 
 
 def load_spec(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.errors import InputError
-from evaluation.tasks import TASKS, _registry, load_pairs
+from evaluation.tasks import TASKS, load_pairs, registry
 
 REAL = os.environ.get("STSWEEP_DATA")
 needs_data = pytest.mark.skipif(REAL is None, reason="STSWEEP_DATA names no SentEval archive")
@@ -159,7 +159,7 @@ def test_a_data_folder_without_the_task_is_told(tmp_path):
 
 def test_a_task_cannot_be_declared_twice():
     with pytest.raises(ValueError, match="two tasks are declared as 'stsb'"):
-        _registry([TASKS["stsb"], TASKS["stsb"]])
+        registry([TASKS["stsb"], TASKS["stsb"]])
 
 
 def stsb_line(first, second, gold):

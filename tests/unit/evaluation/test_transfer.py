@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.errors import InputError
-from evaluation.transfer import TRANSFER, _registry, load_labelled
+from evaluation.transfer import TRANSFER, load_labelled
 
 REAL = os.environ.get("STSWEEP_DATA")
 needs_data = pytest.mark.skipif(REAL is None, reason="STSWEEP_DATA names no SentEval archive")
@@ -180,11 +180,6 @@ def test_without_a_data_folder_the_error_says_how_to_give_one(tmp_path):
         load_labelled("mr", None)
     with pytest.raises(InputError, match=r"'sst2': there is no folder .*SST/binary; --data-dir or STSWEEP_DATA"):
         load_labelled("sst2", tmp_path)
-
-
-def test_a_task_cannot_be_declared_twice():
-    with pytest.raises(ValueError, match="two transfer tasks are declared as 'trec'"):
-        _registry([TRANSFER["trec"], TRANSFER["trec"]])
 
 
 def test_reading_the_tasks_loads_no_scikit_learn():
