@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 SURE = 0.05
 """Differences with a smaller p are told as such."""
+_LEGEND = (
+    "mean, wmean: over the subsets, plain and weighted by pairs; alignment: distance² of pairs above 4, lower is closer"
+    "; uniformity: lower is more even; spread: 0 collapsed, 1 even"
+)
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,9 @@ class ScoreTable:
             table = score_table({row.encoder: row.scores for row in self.rows}, averages)
             parts.append(f"Spearman × 100, all pairs of a task together\n{table}")
         parts += [self._averages(), self._differences()]
-        poolings = ", ".join(f"{row.encoder} {row.pooling}" for row in self.rows if row.pooling)
+        poolings = ", ".join(
+            f"{row.encoder} {row.pooling}" for row in self.rows if row.pooling not in (None, row.encoder)
+        )
         parts.append(f"pooling: {poolings}" if poolings else "")
         return "\n\n".join(part for part in parts if part)
 
@@ -129,7 +135,7 @@ class ScoreTable:
         if not lines:
             return ""
         header = ["task", "encoder", "pairs", "Spearman", "95 %", "mean", "wmean", "Pearson"]
-        return aligned([[*header, "alignment", "uniformity", "spread"], *lines], left=2)
+        return aligned([[*header, "alignment", "uniformity", "spread"], *lines], left=2) + f"\n{_LEGEND}"
 
     def _transfer(self) -> str:
         lines = []
@@ -148,7 +154,7 @@ class ScoreTable:
     def _averages(self) -> str:
         said = []
         for average, values in self.averages().items():
-            said.append(f"{average}: mean of {', '.join(self.groups[average])}, test")
+            said.append(f"{average}: mean over the test sets of {', '.join(self.groups[average])}")
             for row in self.rows:
                 if row.encoder in values:
                     sure = self._interval(row, average)
@@ -174,8 +180,10 @@ class ScoreTable:
             )
         missing = [name for name in self._names() if name not in found]
         note = f"\nnot compared, for lack of a score: {', '.join(missing)}" if missing else ""
-        title = f"{encoder} less {self.against}, paired, {self.resamples:,} resamples; Holm's correction over the tasks"
-        meaning = "the interval and an average's verdict are of one comparison alone, a task's verdict is after Holm's"
+        title = (
+            f"{encoder} minus {self.against}, paired, {self.resamples:,} resamples; Holm's correction over the tasks"
+        )
+        meaning = "intervals are not corrected; the verdict on a task goes by p (Holm), on an average by its p"
         return f"{title}\n{aligned(lines)}\n{meaning}{note}"
 
     def _names(self) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +14,7 @@ from evaluation.transfer import TRANSFER, load_labelled
 from model.config import POOLING_DEPTH
 from sweep.encoders import Entries, LexicalSource, named_entries, sweep_entries
 from sweep.errors import Problem, Refused, nearest
-from sweep.score_table import Row, ScoreTable
+from sweep.score_table import SURE, Row, ScoreTable
 from sweep.spec.sweep_spec import default_data_folder, load_spec
 
 if TYPE_CHECKING:
@@ -122,8 +124,11 @@ def _check_together(
     if resamples and resamples < FEWEST_RESAMPLES:
         message = f"{resamples} is not allowed; give 0, or {FEWEST_RESAMPLES} or more"
         problems.append(Problem(message, key="--resamples"))
-    if against is not None and not resamples:
-        problems.append(Problem("a comparison is made on resamples; give --resamples 1000 or more", key="--against"))
+    # The smallest p is 2 ÷ (resamples + 1), and Holm multiplies it by the number of tasks.
+    fewest = math.ceil(2 * len(ids) / SURE)
+    if against is not None and resamples < fewest:
+        message = f"{resamples} resamples can show no difference on {len(ids)} task(s); give {fewest} or more"
+        problems.append(Problem(message, key="--resamples"))
     if against in models:
         problems.append(Problem(f"{against!r} would be compared with itself", key="--against"))
     if problems:
@@ -148,10 +153,13 @@ def _rows(entries: Entries, pairs: Sequence[Pairs], labelled: Sequence[Labelled]
     workers = min(_MOST_WORKERS, os.cpu_count() or 1)
 
     def rows_of(name: str, make: Callable[[], Encoder | LexicalEncoder]) -> list[Row]:
+        print(f"{name}: encoding {len(texts):,} sentences", file=sys.stderr)
         found = _embeddings(make(), texts, pooling)
         rows = []
         for used, embeddings in found.items():
             named = name if len(found) == 1 else f"{used}" if len(entries) == 1 else f"{name} {used}"
+            if labelled:
+                print(f"{named}: fitting {', '.join(one.task for one in labelled)}", file=sys.stderr)
             scores = score_embeddings(embeddings, texts, pairs)
             transfer = probe_embeddings(embeddings, texts, labelled, workers=workers) if labelled else []
             rows.append(Row(named, used, scores, transfer))

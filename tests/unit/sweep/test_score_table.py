@@ -43,7 +43,7 @@ def test_the_text_shows_every_encoder_and_names_the_averages() -> None:
     text = table(first=sts(10, 20, 30, 40, 50, 60, 70), second=sts(11, 21, 31, 41, 51, 61, 71)).to_text()
     assert re.search(r"^encoder +sts12 .* sickr +paper5 +sts7$", text, re.MULTILINE)
     assert re.search(r"^second .* 71\.00 +33\.00 +41\.00$", text, re.MULTILINE)
-    assert "paper5: mean of sts12, sts13, sts14, sts15, stsb, test" in text
+    assert "paper5: mean over the test sets of sts12, sts13, sts14, sts15, stsb" in text
 
 
 def test_a_failure_is_named_and_has_no_interval() -> None:
