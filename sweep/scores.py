@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evaluation.bootstrap import FEWEST_RESAMPLES, RESAMPLES
 from evaluation.tasks import AVERAGES, TASKS, load_pairs, split_of
 from evaluation.transfer import TRANSFER, load_labelled
 from model.config import POOLING_DEPTH
@@ -32,9 +33,6 @@ TRANSFER_AVERAGE = "transfer"
 GROUPS = AVERAGES | {TRANSFER_AVERAGE: tuple(TRANSFER)}
 """Name → the tasks that it stands for after `--tasks`, and whose test scores it is the mean of."""
 ALL_POOLINGS = "all"
-RESAMPLES = 2000
-FEWEST_RESAMPLES = 40
-"""As `evaluation.bootstrap` says, which is not loaded before there is something to draw from."""
 _MOST_WORKERS = 8
 """Processes of the transfer probe: each copies a fold."""
 
@@ -156,7 +154,7 @@ def _rows(entries: Entries, pairs: Sequence[Pairs], labelled: Sequence[Labelled]
         print(f"{name}: encoding {len(texts):,} sentences", file=sys.stderr)
         found = _embeddings(make(), texts, pooling)
         rows = []
-        for used, embeddings in found.items():
+        for used, embeddings in found:
             named = name if len(found) == 1 else f"{used}" if len(entries) == 1 else f"{name} {used}"
             if labelled:
                 print(f"{named}: fitting {', '.join(one.task for one in labelled)}", file=sys.stderr)
@@ -170,19 +168,18 @@ def _rows(entries: Entries, pairs: Sequence[Pairs], labelled: Sequence[Labelled]
 
 def _embeddings(
     encoder: Encoder | LexicalEncoder, texts: Sequence[str], pooling: str | None
-) -> Mapping[str | None, NDArray[np.floating]]:
-    """Pooling → [texts, width]; None is what has no pooling."""
+) -> Sequence[tuple[str | None, NDArray[np.floating]]]:
+    """Poolings and their vectors [texts, width]; None is what has no pooling."""
     from evaluation.protocol import embed
     from model.encoder import Encoder
     from model.pooling import fitting_poolings
 
     if not isinstance(encoder, Encoder):
-        return {None: embed(encoder, texts)}
+        return [(None, embed(encoder, texts))]
     names = [pooling or encoder.pooling]
     if pooling == ALL_POOLINGS:
         names = fitting_poolings(encoder.transformer.config.num_hidden_layers)
-    found: Mapping[str, NDArray[np.floating]] = encoder.encode_each(names, texts, cache_tokens=True)
-    return {name: rows for name, rows in found.items()}  # noqa: C416  (a dict's keys are of one type)
+    return list(encoder.encode_each(names, texts, cache_tokens=True).items())
 
 
 def _table(rows: Sequence[Row], pairs: Sequence[Pairs], against: str | None, resamples: int) -> ScoreTable:

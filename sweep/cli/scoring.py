@@ -56,8 +56,9 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score encoders on STS (Spearman × 100 over all pairs of a task, nothing cut) and transfer tasks."""
+    from evaluation.bootstrap import RESAMPLES
     from sweep.encoders import LexicalSource
-    from sweep.scores import ALL_POOLINGS, RESAMPLES
+    from sweep.scores import ALL_POOLINGS
     from sweep.scores import evaluate as evaluate_models
 
     files = tuple(file.strip() for file in corpus.split(",")) if corpus else ()

@@ -139,7 +139,6 @@ def test_a_pooling_that_needs_more_layers_is_refused(tmp_path):
 def test_the_second_time_nothing_is_tokenised(folder, cache):
     first = load(folder).encode(SENTENCES, cache_tokens=True)
     again = load(folder)
-    again.tokenizer._tokenizer.no_padding()  # a tokenizer that works, until it is taken away:
     calls = []
     encode_batch = type(again.tokenizer)._encode_plus
     again.tokenizer._encode_plus = lambda *given, **named: (
