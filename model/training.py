@@ -3,40 +3,42 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from model.batches import DataOrder, one_view, two_views
 from model.checkpoint import load_checkpoint, save_checkpoint
 from model.config import TrainConfig
 from model.corpus import corpus_identity
+from model.course import Batch, Course
 from model.device import choose_device
 from model.encoder import Encoder
-from model.errors import DivergedError, InputError
+from model.errors import InputError
 from model.teacher import teacher_embeddings
 from model.tokens import tokenised_corpus
 from model.trainer import Trainer
 
-_READ_EVERY_STEPS = 32
-"""Losses are read this often: reading each would make a GPU wait at every step."""
+Axis = Literal["sentences", "seconds"]
+"""What evaluation points are counted in: sentences seen, or seconds of training."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands at an evaluation point."""
+    """Where a training stands at an evaluation point, or where it was interrupted."""
 
-    rung: int
-    """The evaluation point as asked for, in sentences."""
+    rung: float | None
+    """The evaluation point as asked for, in sentences or seconds; the budget's end is `seconds` on that axis. None:
+    an interruption between two points."""
+    is_end: bool
+    """Whether this is the end of the budget."""
     step: int
     """Steps taken."""
     sentences: int
-    """Sentences seen: whole batches, so `rung` or a little more."""
+    """Sentences seen, in whole batches."""
     seconds: float
     """Time spent on steps, over all resumes; without set-up and without the consumer's time."""
     loss: float
@@ -51,7 +53,9 @@ class Progress:
 def train(
     config: TrainConfig,
     *,
-    evaluate_at: Sequence[int] = (),
+    evaluate_at: Sequence[float] = (),
+    axis: Axis = "sentences",
+    interrupt: Callable[[], bool] | None = None,
     resume_from: Path | None = None,
     threads: int | None = None,
     device: str | None = None,
@@ -59,49 +63,58 @@ def train(
     """Train an encoder; yield at every evaluation point and at the end of the budget.
 
     Closing the generator early frees what it holds. A run resumed on the same CPU with as many threads continues with
-    the same bits. The consumer may draw random numbers and evaluate the encoder in between: it changes nothing.
+    the same bits, wherever it was saved. The consumer may draw random numbers and evaluate the encoder in between: it
+    changes nothing.
 
     Args:
         config: the run.
-        evaluate_at: sentences seen, each rounded up to a whole batch; the budget is always the last.
+        evaluate_at: the points; the end of the budget is always the last.
+        axis: what the points are counted in. Sentences seen are rounded up to a whole batch. Seconds are those of
+            `Progress.seconds`: a point is passed at the end of the first step that ends at it or later, and of points
+            passed together only the last is yielded. Every step is then waited for, also on a GPU.
+        interrupt: asked after every step that passes no point; when it says True, the generator yields there too.
         resume_from: a checkpoint of the same run; points up to its own are not yielded again.
         threads: processor threads of this process from now on; None leaves them.
         device: as `model.device.choose_device`.
 
     Raises:
-        InputError: something given cannot be used; a batch larger than the corpus, a damaged checkpoint.
+        DamagedError: the checkpoint is not whole, or of another format.
+        InputError: something else given cannot be used; a batch larger than the corpus, a checkpoint of another run.
         DivergedError: the loss or a gradient is not finite.
     """
-    batch_size = config.optim.batch_size
-    points = _points(evaluate_at, config.budget.sentences)
+    budget, batch_size = config.budget.sentences, config.optim.batch_size
+    points = _points(evaluate_at, axis, budget)
     where = choose_device(device)
     if threads is not None:
         torch.set_num_threads(threads)
     fingerprint = _fingerprint(config)
     saved = None if resume_from is None else load_checkpoint(resume_from)
-    state = {"rung": 0, "seconds": 0.0, "loss": math.nan} if saved is None else saved[1]
-    if resume_from is not None:
+    state = None if saved is None else saved[1]
+    if resume_from is not None and state is not None:
         _check_same_run(resume_from, state, fingerprint)
-    trainer = Trainer(config, _steps(config.budget.sentences, batch_size), where)
+    trainer = Trainer(config, _steps(budget, batch_size), where)
     try:
-        next_batch = _batches(config, trainer, threads, device)
+        batch = _batches(config, trainer, threads, device)
         trainer.start(saved)
-        rung, seconds, loss = state["rung"], state["seconds"], state["loss"]
+        course = Course(trainer, batch, state)
+        passed = 0 if state is None else state["rung"]
         del saved, state
-        for rung in (point for point in points if point > rung):
-            started = time.perf_counter()
-            loss = _advance(trainer, _steps(rung, batch_size), next_batch, loss)
-            seconds += time.perf_counter() - started
+        for point in _stops(course, trainer, config, [point for point in points if point > passed], axis, interrupt):
+            course.settle()
+            loss = course.loss
+            if point is not None:
+                passed = point
+                course.mark()
             randomness = trainer.randomness()
-            extra = fingerprint | {"rung": rung, "seconds": seconds, "loss": loss, "randomness": randomness}
             yield Progress(
-                rung=rung,
+                rung=course.seconds if point == math.inf else point,
+                is_end=point == points[-1],
                 step=trainer.step,
                 sentences=trainer.step * batch_size,
-                seconds=seconds,
+                seconds=course.seconds,
                 loss=loss,
                 encoder=trainer.encoder,
-                save=_saver(trainer, extra),
+                save=_saver(trainer, fingerprint | course.state() | {"rung": passed, "randomness": randomness}),
             )
             trainer.set_randomness(randomness)
             trainer.encoder.train()
@@ -109,7 +122,32 @@ def train(
         trainer.close()
 
 
-Batch = tuple[Tensor, Tensor, Tensor | None]
+def _stops(
+    course: Course,
+    trainer: Trainer,
+    config: TrainConfig,
+    points: Sequence[float],
+    axis: Axis,
+    interrupt: Callable[[], bool] | None,
+) -> Iterator[float | None]:
+    """Take steps; yield each point when it is passed, and None where the training is interrupted."""
+    budget, batch_size = config.budget.sentences, config.optim.batch_size
+
+    def is_passed(point: float) -> bool:
+        if axis == "sentences" or point == math.inf:
+            return trainer.step * batch_size >= min(point, budget)
+        return course.seconds >= point
+
+    while points:
+        passed = [point for point in points if is_passed(point)]
+        if passed:
+            point = passed[0] if axis == "sentences" else passed[-1]
+            points = [later for later in points if later > point]
+            yield point
+            continue
+        course.advance(wait=axis == "seconds")
+        if interrupt is not None and not any(map(is_passed, points)) and interrupt():
+            yield None
 
 
 def _batches(config: TrainConfig, trainer: Trainer, threads: int | None, device: str | None) -> Callable[[int], Batch]:
@@ -131,30 +169,6 @@ def _batches(config: TrainConfig, trainer: Trainer, threads: int | None, device:
     return batch
 
 
-def _advance(trainer: Trainer, until: int, batch: Callable[[int], Batch], last_loss: float) -> float:
-    """Train up to a step; the mean loss on the way (`last_loss` if there is no step to take)."""
-    losses: list[float] = []
-    unread: list[Tensor] = []
-    while trainer.step < until:
-        unread.append(trainer.advance(*batch(trainer.step)))
-        if len(unread) == _READ_EVERY_STEPS or trainer.step == until:
-            losses += _read(unread, trainer.step)
-            unread.clear()
-    return math.fsum(losses) / len(losses) if losses else last_loss
-
-
-def _read(unread: Sequence[Tensor], step: int) -> Iterable[float]:
-    pairs = torch.stack(list(unread)).tolist()
-    for back, (loss, norm) in enumerate(pairs):
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
-            raise DivergedError(
-                f"diverged at step {step - len(pairs) + back + 1}: {what}; "
-                "lower optim.learning_rate, raise loss.temperature or set precision=fp32"
-            )
-    return [loss for loss, _ in pairs]
-
-
 def _saver(trainer: Trainer, extra: dict[str, Any]) -> Callable[[Path], None]:
     step = trainer.step
 
@@ -166,9 +180,13 @@ def _saver(trainer: Trainer, extra: dict[str, Any]) -> Callable[[Path], None]:
     return save
 
 
-def _points(evaluate_at: Sequence[int], budget: int) -> list[int]:
-    outside = [point for point in evaluate_at if not 1 <= point <= budget]
-    if outside:
+def _points(evaluate_at: Sequence[float], axis: Axis, budget: int) -> list[float]:
+    """The points in order, the budget's end last: on the axis of seconds infinity, for nobody knows when that is."""
+    if axis == "seconds":
+        if wrong := [point for point in evaluate_at if not 0 < point < math.inf]:
+            raise InputError(f"evaluation points {wrong} are no seconds of training: above 0, and finite")
+        return [*sorted(set(evaluate_at)), math.inf]
+    if outside := [point for point in evaluate_at if not 1 <= point <= budget]:
         raise InputError(f"evaluation points {outside} are outside the budget: 1 to budget.sentences = {budget}")
     return sorted({*evaluate_at, budget})
 

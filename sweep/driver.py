@@ -19,11 +19,10 @@ from sweep.errors import Problem, Unreachable
 from sweep.guard import HOME, SIBLINGS
 from sweep.record import Record
 from sweep.resources import Machine
+from sweep.signals import Signals
 from sweep.trial import Job, run_trial
 
 if TYPE_CHECKING:
-    from ray.tune.schedulers import TrialScheduler
-
     from sweep.spec.sweep_spec import SweepSpec
 
 PASSED_ON = (
@@ -39,9 +38,13 @@ _WORKERS = {
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
 }
 
+_MOST_DEATHS = 3
+"""Times that a trial whose worker died (killed, preempted, its node gone) is continued."""
+
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # sweep/signals.py has its own
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray 2.60 warns at every start unless this is decided
 }
 
@@ -92,6 +95,7 @@ def _copy_code(folder: Path) -> Path:
     Without a working directory Ray puts the driver's folder on the workers' path, where a user's own `model.py` or
     `evaluation.py` would shadow ours.
     """
+    shutil.rmtree(folder, ignore_errors=True)
     for name in ("sweep", *SIBLINGS):
         shutil.copytree(HOME / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
@@ -112,47 +116,45 @@ def prepare_sweep(spec: SweepSpec, record: Record, job: Job) -> None:
     record.write_baselines(ray.get(preparing.remote(first_config(spec), job)))
 
 
-def run_trials(spec: SweepSpec, record: Record, job: Job, at_once: int) -> None:
-    """Run every trial of a prepared sweep; returns when all have ended or the user interrupted."""
+def run_trials(spec: SweepSpec, record: Record, job: Job, at_once: int, signals: Signals) -> str | None:
+    """Run every trial of a prepared sweep that has not ended; returns when all have, or when the sweep was closed.
+
+    Returns:
+        Why the sweep was closed before its trials were all run (a limit, a target, a signal); None when it was not.
+
+    Raises:
+        Stopped: a second signal came, or the grace after SIGTERM is over.
+    """
     from ray import tune
 
-    from sweep.searcher import OptunaBridge, create_study
+    from sweep.searcher import make_bridge
 
-    study = create_study(spec, record.folder, record.name)
-    bridge = OptunaBridge(spec, record, study, top_rung=job.rungs[-1])
+    bridge, scheduler, closing = make_bridge(spec, record)
     folders = record.folder.resolve() / "trials"
 
     def trial(config: dict[str, Any]) -> None:
         run_trial(job, folders / f"{config['number']:04d}", config["knobs"], tune.report)
 
+    shutil.rmtree(record.folder / "ray", ignore_errors=True)  # of an earlier driver; Ray would write over it
     tuner = tune.Tuner(
         tune.with_resources(trial, {"cpu": spec.resources.cpus, "gpu": spec.resources.gpus}),
         tune_config=tune.TuneConfig(
             search_alg=bridge,
-            scheduler=_scheduler(spec, job.rungs),
+            scheduler=scheduler,
             num_samples=-1,  # the searcher says when it has no more
             max_concurrent_trials=at_once,
             reuse_actors=True,  # a new actor imports torch again: 2.6 s against 0.5 s
             trial_name_creator=lambda ray_trial: f"{ray_trial.config['number']:04d}",
             trial_dirname_creator=lambda ray_trial: f"{ray_trial.config['number']:04d}",
         ),
-        run_config=tune.RunConfig(name="ray", storage_path=str(record.folder.resolve()), verbose=0),
+        run_config=tune.RunConfig(
+            name="ray",
+            storage_path=str(record.folder.resolve()),
+            verbose=0,
+            # Only a worker that died: what a trial raises is caught in it, and is its end.
+            failure_config=tune.FailureConfig(max_failures=_MOST_DEATHS),
+        ),
     )
+    signals.close = closing.close
     tuner.fit()
-
-
-def _scheduler(spec: SweepSpec, rungs: tuple[int, ...]) -> TrialScheduler:
-    from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
-
-    from sweep.searcher import METRIC, TIME_AXIS
-
-    if spec.scheduler.name == "none":
-        return FIFOScheduler()  # type: ignore[no-untyped-call]
-    return AsyncHyperBandScheduler(
-        time_attr=TIME_AXIS,
-        metric=METRIC,
-        mode="max",
-        grace_period=rungs[0],
-        reduction_factor=spec.scheduler.reduction_factor,
-        max_t=rungs[-1],
-    )
+    return closing.why

@@ -1,40 +1,47 @@
 """The record of one sweep: a directory that is the truth for everything else (tables, Optuna, MLflow, export).
 
     ROOT/NAME/
-        sweep.json            what was asked, by whom and when: objective, rungs, trials, searched knobs, slots, …
+        sweep.json            what was asked: objective, rungs, trials, searched knobs, slots, hash of the spec, …
         spec.yaml             the resolved spec
-        lock                  held by the driver while it runs
-        study.db              Optuna's study (written by the driver's searcher alone)
+        lock, driver.json     held by the driver while it runs; which process on which machine it is
+        sessions.jsonl        one line a driver: when it started, with which command
+        pause                 there while the sweep closes: workers save a checkpoint and end
+        study.log             Optuna's study, derived from the trials here (written by the driver's searcher alone)
+        warm_start.json       trials of earlier sweeps that the study began with
         baselines.json        scores of the untrained encoder, the teacher and the lexical floor
         trials/0007/
-            trial.json        number, the sampled point, the whole flat configuration
+            trial.json        number, the sampled point, the whole flat configuration, bracket, the sampler's notes
             rows.jsonl        one line an evaluation, written by the worker before it reports to Tune
             error.txt         the worker's traceback, when there is one
             end.json          the final state, written by the driver
-            encoder/          the trained encoder, when the trial reached the top rung
+            checkpoint/       of a trial that has not ended: weights, optimiser, position, manifest with hashes
+            encoder/          the trained encoder of one of the best trials that reached the top rung
 
 A file appears whole or not at all (temporary name, fsync, rename); rows are appended with fsync, and a torn last line
-(the writer was killed inside a write) is ignored. Reading needs neither Ray nor Optuna.
+(the writer was killed inside a write) is ignored, and cut off when the sweep is resumed. Reading needs neither Ray nor
+Optuna.
 """
 
 from __future__ import annotations
 
-import json
+import itertools
+import math
 import os
 import shlex
 import shutil
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
-
+from sweep.driver_lock import DriverLock
 from sweep.errors import Problem, Refused, nearest
+from sweep.files import append_json_line, read_json, read_json_lines, repair_lines, write_json, write_whole
 from sweep.root import argument, make_folder, sweep_names
 
-FORMAT = 2
+FORMAT = 3
 FLOOR = -100.0
 """Score of a trial that has none: finite, for ASHA never stops a NaN (`nan < cutoff` is false)."""
 
@@ -45,15 +52,16 @@ TrialState = Literal["running", "completed", "stopped", "infeasible", "diverged"
 class Row:
     """One evaluation of one trial.
 
-    `rung` is the nominal number of sentences (ASHA's time axis), `sentences` the actual one, `rung_index` the step that
-    Optuna and MLflow see. `score` is ×100, or `FLOOR` with the reason in `failure`. `started` and `time` are seconds
+    `rung` is the nominal place on the scheduler's axis (sentences, or seconds of training), `sentences` the actual
+    number, `rung_index` the step that Optuna and MLflow see; `is_end` marks the end of the budget. `score` is ×100, or `FLOOR` with the reason in `failure`. `started` and `time` are seconds
     since the epoch; `train_seconds` and `busy_seconds` add up from the trial's start, waiting for Tune left out.
     `alignment`, `uniformity` and `spread` are those of `evaluation.geometry`; None of a diverged encoder. `poolings`
-    holds the score ×100 with every pooling when the objective asks for it, None where one has none.
+    holds the score ×100 with every pooling when the objective asks for it, None where one has none. `size_mb` (weights
+    in fp32, 10⁶ bytes) and `latency_ms` (one sentence alone) are measured at the end when the objective asks.
     """
 
     rung_index: int
-    rung: int
+    rung: float
     step: int
     sentences: int
     score: float
@@ -69,6 +77,9 @@ class Row:
     uniformity: float | None = None
     spread: float | None = None
     poolings: dict[str, float | None] | None = None
+    is_end: bool = False
+    size_mb: float | None = None
+    latency_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -82,38 +93,13 @@ class Trial:
     state: TrialState
     reason: str | None = None
     folder: Path = field(default=Path(), repr=False)
+    ended: float | None = None
+    """When the driver wrote its end, in seconds since the epoch; None while it has none."""
 
     @property
     def score(self) -> float | None:
         """The last score, or None before the first rung."""
         return self.rows[-1].score if self.rows else None
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def _write_json(path: Path, value: Any) -> None:
-    write_whole(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-def _read_json(path: Path) -> Any:
-    return _parsed(path, path.read_text(encoding="utf-8", errors="replace"))
-
-
-def _parsed(path: Path, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        # No writer of this program leaves a part of a file: a full disk, a copy that broke off, or an editor did.
-        problem = Problem(f"damaged: {error}", str(path))
-        raise Refused([problem], next="restore the file from a copy, or move the sweep's folder away") from None
 
 
 class RowLog:
@@ -124,20 +110,11 @@ class RowLog:
 
     def append(self, row: Row) -> None:
         """Write a row durably; it is on disk when this returns. A torn line of a killed writer is cut off first."""
-        line = json.dumps(asdict(row), allow_nan=False) + "\n"
-        with self.path.open("ab+") as file:
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)
-            file.write(line.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        append_json_line(self.path, asdict(row))
 
     def read(self) -> tuple[Row, ...]:
         """All whole rows, in order."""
-        if not self.path.exists():
-            return ()
-        lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
-        return tuple(Row(**_parsed(self.path, line)) for line in lines)
+        return tuple(Row(**row) for row in read_json_lines(self.path))
 
 
 class Record:
@@ -145,7 +122,7 @@ class Record:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._lock = FileLock(folder / "lock")
+        self._lock = DriverLock(folder)
         self._ended: dict[Path, Trial] = {}
 
     @property
@@ -169,10 +146,9 @@ class Record:
         folder = make_folder(root, name)
         (folder / "trials").mkdir()
         record = cls(folder)
-        record._lock.acquire(blocking=False)
+        record._lock.acquire(str(about.get("command", "")))
         write_whole(folder / "spec.yaml", spec_yaml)
-        who = {"format": FORMAT, "created": time.time(), "pid": os.getpid(), "host": os.uname().nodename, "slots": None}
-        _write_json(folder / "sweep.json", who | dict(about))
+        write_json(folder / "sweep.json", {"format": FORMAT, "created": time.time(), "slots": None} | dict(about))
         return record
 
     @classmethod
@@ -199,10 +175,42 @@ class Record:
             )
         return record
 
+    def drive(self, command: str) -> None:
+        """Become this sweep's driver, and mend what a killed one left behind.
+
+        Raises:
+            Refused: the folder is not the user's own or open to all (a sweep's folder is code: its code/ runs in the
+                workers), or an older program wrote it.
+            Unreachable: another process drives it.
+        """
+        if problem := _not_safe(self.folder):
+            raise Refused([problem], next=f"chmod go-w {shlex.quote(str(self.folder))}, or a copy of your own")
+        if self.about["format"] < FORMAT:
+            older = f"{self.folder} has record format {self.about['format']}, which can be read, not driven on"
+            raise Refused(
+                [Problem(f"{older}; this program drives format {FORMAT}")], next="stsweep run SPEC --name NEW"
+            )
+        self._lock.acquire(command)
+        self._lock.repair()
+        self.resume_trials()
+        for folder in (self.folder / "trials").iterdir():
+            if (folder / "trial.json").exists():
+                repair_lines(RowLog(folder).path)
+            else:  # killed before its configuration was written: no trial of that number has begun
+                shutil.rmtree(folder)
+
     @property
     def about(self) -> dict[str, Any]:
-        about: dict[str, Any] = _read_json(self.folder / "sweep.json")
+        about: dict[str, Any] = read_json(self.folder / "sweep.json")
         return about
+
+    def write_spec(self, spec_yaml: str) -> None:
+        """Replace the resolved spec, whose places or limits have changed."""
+        write_whole(self.folder / "spec.yaml", spec_yaml)
+
+    def change(self, **facts: Any) -> None:
+        """Change facts of `about`: the number of trials, the slots."""
+        write_json(self.folder / "sweep.json", self.about | facts)
 
     @property
     def argument(self) -> str:
@@ -220,32 +228,86 @@ class Record:
 
     def is_driven(self) -> bool:
         """Whether a driver holds the sweep now, in this process or another."""
-        if self._lock.is_locked:
-            return True
-        try:
-            with FileLock(self.folder / "lock", blocking=False):
-                return False
-        except Timeout:
-            return True
+        return self._lock.is_held()
+
+    @property
+    def pause_file(self) -> Path:
+        """While it is there, every trial saves a checkpoint and ends."""
+        return self.folder / "pause"
+
+    def pause_trials(self, why: str) -> None:
+        """Ask every running trial to save a checkpoint and end."""
+        write_whole(self.pause_file, why + "\n")
+
+    def resume_trials(self) -> None:
+        """Take that back."""
+        self.pause_file.unlink(missing_ok=True)
+
+    def driven_seconds(self, *, with_last: bool = False) -> float:
+        """How long the earlier drivers drove this sweep, each until the last row or end of its time.
+
+        Args:
+            with_last: count the newest driver too, which may be this process.
+        """
+        starts = [session["started"] for session in self._lock.sessions()] + [math.inf] * with_last
+        trials = self.trials()
+        events = [row.time for trial in trials for row in trial.rows]
+        events += [trial.ended for trial in trials if trial.ended is not None]
+        total = 0.0
+        for start, until in itertools.pairwise(starts):
+            total += max((event for event in events if start <= event < until), default=start) - start
+        return total
 
     def trial_folder(self, number: int) -> Path:
         return self.folder / "trials" / f"{number:04d}"
 
-    def add_trial(self, number: int, point: dict[str, Any], config: dict[str, Any]) -> Path:
-        """The folder of a new trial, with its configuration in it."""
+    def add_trial(
+        self,
+        number: int,
+        point: Mapping[str, Any],
+        config: Mapping[str, Any],
+        *,
+        bracket: int = 0,
+        notes: Mapping[str, Any] | None = None,
+    ) -> Path:
+        """The folder of a new trial, with its configuration in it.
+
+        Args:
+            number: the trial's, in the study too.
+            point: the sampled values.
+            config: the whole flat configuration.
+            bracket: HyperBand's.
+            notes: what the sampler must find again after a restart.
+        """
         folder = self.trial_folder(number)
         folder.mkdir(parents=True)
-        _write_json(folder / "trial.json", {"number": number, "point": point, "config": config})
+        about = {"number": number, "point": point, "config": config, "bracket": bracket, "notes": notes or {}}
+        write_json(folder / "trial.json", about)
         return folder
 
+    def notes(self, number: int) -> dict[str, Any]:
+        """The sampler's notes on a trial."""
+        notes: dict[str, Any] = read_json(self.trial_folder(number) / "trial.json").get("notes", {})
+        return notes
+
     def end_trial(self, number: int, state: TrialState, reason: str | None = None) -> None:
-        """Write the final state of a trial."""
-        _write_json(self.trial_folder(number) / "end.json", {"state": state, "reason": reason, "time": time.time()})
+        """Write the final state of a trial. Its checkpoint goes: nothing continues from it any more."""
+        folder = self.trial_folder(number)
+        write_json(folder / "end.json", {"state": state, "reason": reason, "time": time.time()})
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+
+    def drop_encoder(self, number: int) -> None:
+        """Remove a trial's encoder; its rows stay."""
+        shutil.rmtree(self.trial_folder(number) / "encoder", ignore_errors=True)
 
     def trials(self) -> list[Trial]:
         """Every trial, by number; those without an end are running, or interrupted when no driver is there."""
         unfinished: TrialState = "running" if self.is_driven() else "interrupted"
         return [self._trial(folder, unfinished) for folder in self._trial_folders()]
+
+    def trial(self, number: int) -> Trial:
+        """One trial, as `trials` has it."""
+        return self._trial(self.trial_folder(number), "running" if self.is_driven() else "interrupted")
 
     def _trial_folders(self) -> Iterator[Path]:
         for folder in sorted((self.folder / "trials").iterdir()):
@@ -255,21 +317,21 @@ class Record:
     def _trial(self, folder: Path, unfinished: TrialState) -> Trial:
         if folder in self._ended:  # what has ended does not change, and a follower asks every second
             return self._ended[folder]
-        end = _read_json(folder / "end.json") if (folder / "end.json").exists() else {}
+        end = read_json(folder / "end.json") if (folder / "end.json").exists() else {}
+        about = read_json(folder / "trial.json")
         trial = Trial(
-            **_read_json(folder / "trial.json"),
+            number=about["number"],
+            point=about["point"],
+            config=about["config"],
             rows=RowLog(folder).read(),
             state=end.get("state", unfinished),
             reason=end.get("reason"),
             folder=folder,
+            ended=end.get("time"),
         )
         if end:
             self._ended[folder] = trial
         return trial
-
-    def write_slots(self, slots: int | None) -> None:
-        """How many trials run at once; known when Ray is. None: none yet, on a cluster that grows."""
-        _write_json(self.folder / "sweep.json", self.about | {"slots": slots})
 
     def write_outcome(self, text: str) -> None:
         """Keep what was printed at the end."""
@@ -277,18 +339,47 @@ class Record:
 
     def write_baselines(self, baselines: dict[str, float | None]) -> None:
         """Scores on the objective's split of encoders that were not trained here, by name."""
-        _write_json(self.folder / "baselines.json", baselines)
+        write_json(self.folder / "baselines.json", baselines)
 
     def baselines(self) -> dict[str, float | None]:
         """What `write_baselines` wrote; empty before that."""
         path = self.folder / "baselines.json"
-        return _read_json(path) if path.exists() else {}
+        return read_json(path) if path.exists() else {}
+
+
+def _not_safe(folder: Path) -> Problem | None:
+    about = folder.stat()
+    if about.st_uid != os.geteuid():
+        return Problem(
+            f"belongs to user {about.st_uid}, not to you; a sweep's folder is code that would run", str(folder)
+        )
+    if about.st_mode & stat.S_IWOTH:
+        return Problem("may be written by everyone; a sweep's folder is code that would run", str(folder))
+    return None
 
 
 def best_trial(trials: list[Trial]) -> Trial | None:
     """The completed trial (it reached the top rung) with the highest score; None if no trial completed."""
     completed = [trial for trial in trials if trial.state == "completed"]
     return max(completed, key=lambda trial: FLOOR if trial.score is None else trial.score, default=None)
+
+
+def pareto_front(trials: list[Trial]) -> list[Trial]:
+    """The completed trials than which none is better in one measure and as good in the other, best score first.
+
+    The second measure is the size or the latency of the last row, lower is better; without one the front is the best.
+    """
+    completed = [trial for trial in trials if trial.state == "completed" and trial.rows]
+    front: list[Trial] = []
+    for trial in sorted(completed, key=lambda each: (-each.rows[-1].score, _second(each))):
+        if not front or _second(trial) < _second(front[-1]):
+            front.append(trial)
+    return front
+
+
+def _second(trial: Trial) -> float:
+    last = trial.rows[-1]
+    return next((value for value in (last.size_mb, last.latency_ms) if value is not None), 0.0)
 
 
 def busy_share(trials: list[Trial], slots: int) -> float | None:

@@ -1,34 +1,43 @@
-"""`stsweep run`: check, make the record, drive the sweep with its table and MLflow, and say how it ended."""
+"""`stsweep run`, `resume` and `extend`: check, make or reopen the record, drive the sweep, and say how it ended."""
 
 from __future__ import annotations
 
 import socket
 import sys
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.driver import job_has_working_dir, prepare_sweep, ray_session, run_trials
 from sweep.errors import Exit, Problem, Refused, Unreachable
+from sweep.ledger import ledger_until_now
 from sweep.record import Record, best_trial
 from sweep.resources import fitting, slots
 from sweep.root import check_name
 from sweep.show import outcome_text
+from sweep.signals import Signals, Stopped
 from sweep.spec import check as checks
+from sweep.spec.difference import differences
 from sweep.spec.space import trial_count
-from sweep.spec.sweep_spec import rungs, spec_hash
+from sweep.spec.sweep_spec import load_spec, rungs, spec_hash
 from sweep.table import Follower, make_view
 from sweep.tracking.mirror import Mirror, default_uri
 from sweep.trial import job_of
+from sweep.warm_start import find_earlier, write_earlier
 
 if TYPE_CHECKING:
     from sweep.spec.sweep_spec import SweepSpec
 
 _CLUSTER_TIMEOUT_S = 3.0
+_MIRROR_S = 30.0
+_MIRROR_CLOSING_S = 3.0
+"""Seconds for the last rows to reach MLflow; after a signal somebody is waiting."""
 
 
 def run(spec: SweepSpec, *, root: Path, name: str | None, address: str | None, command: str) -> Exit:
-    """Run a sweep to its end and print the outcome on stdout.
+    """Run a new sweep to its end and print the outcome on stdout.
 
     Raises:
         Refused: the spec, the machine or the name does not allow it; nothing was started or overwritten.
@@ -37,59 +46,144 @@ def run(spec: SweepSpec, *, root: Path, name: str | None, address: str | None, c
     name = spec.name if name is None else name
     _check_root(root)
     check_name(root, name)
-    for note in checks.check(spec, address=address).notes:
+    earlier = find_earlier(spec, root)
+    for note in (*checks.check(spec, address=address).notes, *earlier.notes):
         print(f"note: {note}", file=sys.stderr)
     _reach(address)
     objective = spec.objective
     about = {
         "objective": f"{objective.task} {objective.split} {objective.metric}",
+        "against": objective.against,
+        "axis": spec.scheduler.axis,
         "rungs": list(rungs(spec)),
         "searched": list(spec.searched),
         "trials": trial_count(spec),
+        "spec": spec.model_dump(mode="json"),
         "spec_hash": spec_hash(spec),
         "command": command,
     }
     record = Record.create(root, name, spec.to_yaml(), about)
-    mirror = Mirror(record, spec.tracking_uri or default_uri(root))
+    write_earlier(record, earlier)
+    return _drive_to_the_end(spec, record, address)
+
+
+def resume(
+    root: Path,
+    name: str,
+    *,
+    spec: SweepSpec | None = None,
+    changes: Sequence[str] = (),
+    more_trials: int = 0,
+    address: str | None,
+    command: str,
+) -> Exit:
+    """Go on with a sweep that was closed, killed or has ended.
+
+    What has ended stays; an unfinished trial continues from its last checkpoint; the study, the rungs and what was used
+    are rebuilt from the record.
+
+    Args:
+        root: where sweeps are kept.
+        name: the sweep.
+        spec: to go on with. What decides the trials must be as it was; resources, stops and places may differ. None:
+            the recorded one.
+        changes: `KEY=VALUE` on the recorded spec.
+        more_trials: beyond those that the sweep has or was to have.
+        address: a Ray cluster.
+        command: what was typed.
+
+    Raises:
+        Refused: there is no such sweep, it belongs to somebody else, a newer program wrote it, the space differs.
+        Unreachable: another process drives it, or as `run`.
+    """
+    _check_root(root)
+    record = Record.open(root, name)
+    began = recorded_spec(record)
+    if spec is None:
+        spec = load_spec(record.folder / "spec.yaml", changes)
+    if changed := differences(began, spec):
+        raise Refused(
+            [Problem(each) for each in changed],
+            next=f"stsweep resume {record.argument}, or a new sweep: stsweep run SPEC --name NEW",
+        )
+    if more_trials and spec.sampler.name == "grid":
+        raise Refused(
+            [Problem("a grid has its points and no more", key="--trials")], next=f"stsweep resume {record.argument}"
+        )
+    for note in checks.check(spec, address=address).notes:
+        print(f"note: {note}", file=sys.stderr)
+    _reach(address)
+    record.drive(command)
+    record.change(trials=max(record.about["trials"], trial_count(spec)) + more_trials)
+    record.write_spec(spec.to_yaml())
+    return _drive_to_the_end(spec, record, address)
+
+
+def recorded_spec(record: Record) -> SweepSpec:
+    """The spec that a sweep began with."""
+    from sweep.spec.sweep_spec import SweepSpec
+
+    return SweepSpec.model_validate(record.about["spec"])
+
+
+def _drive_to_the_end(spec: SweepSpec, record: Record, address: str | None) -> Exit:
+    mirror = Mirror(record, spec.tracking_uri or default_uri(record.folder.parent))
     begin = time.monotonic()
-    try:
-        _drive(spec, record, address, mirror)
-    except BaseException:
-        if not record.trials():  # nothing has started, so that the name is free again
-            record.discard()
-        raise
-    finally:
-        record.release()
-        complaints = mirror.finish(timeout_s=30)
+    why: str | None = None
+    with Signals() as signals:
+        try:
+            why = _drive(spec, record, address, mirror, signals)
+        except Stopped:
+            why = "ended at once"
+        except BaseException:
+            if not record.trials():  # nothing has started, so that the name is free again
+                record.discard()
+            raise
+        finally:
+            signals.close = None
+            record.release()
+            complaints = mirror.finish(timeout_s=_MIRROR_S if signals.exit is None else _MIRROR_CLOSING_S)
     for complaint in complaints:
         print(complaint, file=sys.stderr)
-    text = outcome_text(record, seconds=time.monotonic() - begin)
+    if not record.folder.exists():
+        return signals.exit or Exit.INTERRUPTED
+    text = outcome_text(record, seconds=time.monotonic() - begin, why=why)
     record.write_outcome(text)
-    print(text)
+    print(text, flush=True)
+    if signals.exit is not None:
+        return signals.exit
     trials = record.trials()
-    if len(trials) < trial_count(spec) or any(trial.state in ("running", "interrupted") for trial in trials):
+    unfinished = len(trials) < record.about["trials"] or any(trial.ended is None for trial in trials)
+    if unfinished and why is None:
         return Exit.INTERRUPTED
     return Exit.DONE if best_trial(trials) else Exit.NONE_COMPLETED
 
 
-def _drive(spec: SweepSpec, record: Record, address: str | None, mirror: Mirror) -> None:
+def _drive(spec: SweepSpec, record: Record, address: str | None, mirror: Mirror, signals: Signals) -> str | None:
     print(f"sweep {record.name}: starting Ray; the record is {record.folder}", file=sys.stderr)
     with ray_session(address, record) as machine:
+        signals.install()
         fit = fitting(spec.resources, machine)
         # A cluster may grow with what waits for it, from no worker at all; this machine cannot.
-        at_once = slots(spec.resources, machine) if address is None else spec.resources.concurrent or trial_count(spec)
+        waiting = spec.resources.concurrent or record.about["trials"]
+        at_once = slots(spec.resources, machine) if address is None else waiting
         now = min(fit, at_once)
-        record.write_slots(now or None)
+        record.change(slots=now or None)
         print(f"{machine.cpus:g} CPUs, {machine.gpus:g} GPUs: {now} trials at once; preparing", file=sys.stderr)
-        job = job_of(spec)
+        job = job_of(spec, pause=record.pause_file.resolve())
         prepare_sweep(spec, record, job)
         mirror.start()
-        follower = Follower(record, make_view(len(job.rungs), spec.searched))
+        rung_count = None if spec.scheduler.axis == "seconds" else len(job.rungs)
+        follower = Follower(record, make_view(rung_count, spec.searched, partial(_left, spec, record)))
         follower.start()
         try:
-            run_trials(spec, record, job, at_once)
+            return run_trials(spec, record, job, at_once, signals)
         finally:
             follower.finish()
+
+
+def _left(spec: SweepSpec, record: Record) -> str | None:
+    return ledger_until_now(spec, record).left_text()
 
 
 def _check_root(root: Path) -> None:

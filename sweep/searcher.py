@@ -2,112 +2,185 @@
 
 Ray's own OptunaSearch tells COMPLETE whenever a metric exists, so that a trial which ASHA stopped at its first rung
 becomes `study.best_trial`; and it leaves a trial whose score is NaN RUNNING for ever. Here the state is read from the
-trial's own rows: top rung reached → COMPLETE; stopped before → PRUNED at its last rung; no score (diverged, collapsed,
-infeasible) → PRUNED with a violated constraint, which TPE ranks last (a FAIL would teach it nothing); error → FAIL.
+trial's own rows: end of the budget reached → COMPLETE; stopped before → PRUNED at its last rung; no score (diverged,
+collapsed, infeasible) → PRUNED with a violated constraint, which TPE ranks last (a FAIL would teach it nothing); error
+→ FAIL. A trial that was paused because the sweep closes has not ended: it stays open and is continued by `resume`.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import optuna
 from pydantic import ValidationError
 from ray.tune.search import Searcher
 
+from sweep.ledger import Ledger, ledger_of
 from sweep.record import Record, Row, RowLog, TrialState
-from sweep.spec.space import distributions, grid_points, trial_config, trial_count
+from sweep.retention import KeptEncoders
+from sweep.scheduler import METRIC, RungScheduler, bracket_of
+from sweep.spec.space import trial_config
+from sweep.study import Study
 
 if TYPE_CHECKING:
+    from sweep.record import Trial
     from sweep.spec.sweep_spec import SweepSpec
 
-METRIC = "score"
-TIME_AXIS = "rung"
+
+class Closing:
+    """Whether a sweep closes, and why: no new trial is proposed, running ones save a checkpoint and end."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self.why: str | None = None
+
+    def close(self, why: str) -> None:
+        """Begin to close; the first reason is kept."""
+        if self.why is None:
+            self.why = why
+            self._record.pause_trials(why)
 
 
-def create_study(spec: SweepSpec, folder: Path, name: str) -> optuna.Study:
-    """The sweep's study, in its own file and under its own name (without one, all sweeps would share `optuna`)."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        storage=f"sqlite:///{folder / 'study.db'}", study_name=name, direction="maximize", sampler=_sampler(spec)
-    )
-    if spec.sampler.name == "grid":
-        for point in grid_points(spec):
-            study.enqueue_trial(point)
-    return study
-
-
-def _sampler(spec: SweepSpec) -> optuna.samplers.BaseSampler:
-    if spec.sampler.name == "tpe":
-        return optuna.samplers.TPESampler(n_startup_trials=spec.sampler.startup_trials, seed=spec.sampler.seed)
-    return optuna.samplers.RandomSampler(seed=spec.sampler.seed)  # also under `grid`, whose points are all enqueued
-
-
-class OptunaBridge(Searcher):
+class Bridge(Searcher):
     """Proposes trials by `study.ask` and tells the study how each ended. One object lives for one driver."""
 
-    def __init__(self, spec: SweepSpec, record: Record, study: optuna.Study, top_rung: int) -> None:
+    def __init__(
+        self, spec: SweepSpec, record: Record, study: Study, scheduler: RungScheduler, ledger: Ledger, closing: Closing
+    ) -> None:
         super().__init__(metric=METRIC, mode="max")
-        self._spec, self._record, self._study, self._top_rung = spec, record, study, top_rung
-        self._left = trial_count(spec)
-        self._space = distributions(spec)
-        self._trials: dict[str, optuna.Trial] = {}
+        self._spec, self._record, self._study = spec, record, study
+        self._scheduler, self._ledger, self._closing = scheduler, ledger, closing
+        trials = record.trials()
+        self._left = record.about["trials"] - len(trials)
+        self._unfinished = [trial for trial in trials if trial.ended is None]
+        self._kept = KeptEncoders(record, spec.keep_best)
+        self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """The next trial's number and flat configuration, or FINISHED after the last.
 
-        A point that breaks a rule over several knobs is infeasible at once, and the next one is asked for.
+        Unfinished trials of an earlier driver come first. A point that breaks a rule over several knobs is infeasible
+        at once, and the next one is asked for.
         """
-        while self._left > 0:
-            self._left -= 1
-            trial = self._study.ask(self._space)
-            try:
-                config = trial_config(self._spec, trial.params).flatten()
-            except ValidationError as error:
-                self._record.add_trial(trial.number, dict(trial.params), self._spec.train.flatten() | trial.params)
-                rules = (str(each.get("ctx", {}).get("error", each["msg"])) for each in error.errors())
-                self._end(trial, (), "infeasible", "; ".join(rules))
+        while self._unfinished and not self._closing_now():
+            trial = self._unfinished.pop(0)
+            if self._is_over(trial):  # the driver was killed between its last row and its end
+                self._end(trial.number, error=False)
                 continue
-            self._trials[trial_id] = trial
-            self._record.add_trial(trial.number, dict(trial.params), config)
-            return {"number": trial.number, "knobs": config}
+            self._numbers[trial_id] = trial.number
+            return {"number": trial.number, "knobs": trial.config}
+        while self._left > 0 and not self._closing_now():
+            self._left -= 1
+            number, config = self._ask()
+            if config is not None:
+                self._numbers[trial_id] = number
+                return {"number": number, "knobs": config}
         return Searcher.FINISHED  # type: ignore[return-value]
+
+    def _closing_now(self) -> bool:
+        if self._closing.why is None and (why := self._ledger.reason_to_close()):
+            self._closing.close(why)
+        return self._closing.why is not None
+
+    def _is_over(self, trial: Trial) -> bool:
+        last = trial.rows[-1] if trial.rows else None
+        return trial.number in self._scheduler.stopped or (last is not None and (last.is_end or bool(last.failure)))
+
+    def _ask(self) -> tuple[int, dict[str, Any] | None]:
+        """A new trial, on disk when this returns; without a configuration where its point has none."""
+        trial, notes = self._study.ask()
+        point, number = dict(trial.params), trial.number
+        try:
+            config = trial_config(self._spec, point).flatten()
+        except ValidationError as error:
+            config = self._spec.train.flatten() | point
+            rules = "; ".join(str(each.get("ctx", {}).get("error", each["msg"])) for each in error.errors())
+            self._record.add_trial(number, point, config, notes=notes)
+            self._finish(number, "infeasible", rules)
+            return number, None
+        self._record.add_trial(number, point, config, bracket=bracket_of(self._spec, number), notes=notes)
+        return number, config
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Decide the final state from the trial's rows, write it to the record, and tell the study."""
-        trial = self._trials.pop(trial_id)
-        folder = self._record.trial_folder(trial.number)
+        self._end(self._numbers.pop(trial_id), error=error)
+
+    def _end(self, number: int, *, error: bool) -> None:
+        state, reason = self._judge(number, error)
+        if state != "interrupted":
+            self._finish(number, state, reason)
+
+    def _finish(self, number: int, state: TrialState, reason: str | None) -> None:
+        self._record.end_trial(number, state, reason)
+        trial = self._record.trial(number)
+        self._scheduler.stopped.discard(number)
+        self._study.tell(trial)
+        for row in trial.rows[-1:]:
+            self._ledger.add_busy(number, row.busy_seconds)
+        self._ledger.add_end(number, state, trial.score)
+        self._kept.add(trial)
+
+    def _judge(self, number: int, error: bool) -> tuple[TrialState, str | None]:
+        folder = self._record.trial_folder(number)
         rows = RowLog(folder).read()
-        self._end(trial, rows, *self._judge(folder, rows, error))
-
-    def _end(self, trial: optuna.Trial, rows: tuple[Row, ...], state: TrialState, reason: str | None) -> None:
-        for row in rows:  # under the rung's index: TPE ranks pruned trials by step before score
-            trial.report(row.score, step=row.rung_index)
-        if state == "completed":
-            self._study.tell(trial, rows[-1].score)
-        elif state == "errored":
-            self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        else:
-            trial.set_constraint("has_score", 0.0 if state == "stopped" else 1.0)
-            self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-        self._record.end_trial(trial.number, state, reason)
-
-    def _judge(self, folder: Path, rows: tuple[Row, ...], error: bool) -> tuple[TrialState, str | None]:
         failure = folder / "error.txt"
         reason = failure.read_text(encoding="utf-8").strip() if failure.exists() else None
-        if rows and rows[-1].failure:
-            return rows[-1].failure, reason  # type: ignore[return-value]
-        if rows and rows[-1].rung >= self._top_rung:
+        last: Row | None = rows[-1] if rows else None
+        if last is not None and last.failure:
+            return last.failure, reason  # type: ignore[return-value]
+        if last is not None and last.is_end:
             return "completed", None
-        if error or not rows:
-            return "errored", reason or "the worker process died; its log is under ray/ in the sweep's folder"
-        return "stopped", None
+        if reason is not None:
+            return "errored", reason
+        if error:
+            return "errored", "the worker process died; its log is under ray/ in the sweep's folder"
+        if number in self._scheduler.stopped:
+            return "stopped", None
+        if self._closing.why is not None:
+            return "interrupted", None
+        return "errored", "the trial ended before its budget, and nobody stopped it"
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the record and the study are the truth, Ray's snapshot of the searcher is not."""
+        """Nothing: the record is the truth, Ray's snapshot of the searcher is not."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing, as `save`."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher into a snapshot that stsweep never reads
+
+
+class LimitedScheduler(RungScheduler):
+    """The rungs' scheduler, which also watches what the sweep has used: a limit is kept to within one evaluation."""
+
+    def __init__(self, spec: SweepSpec, record: Record, ledger: Ledger, closing: Closing) -> None:
+        super().__init__(spec)
+        self._record, self._ledger, self._closing = record, ledger, closing
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        action = super().on_trial_result(tune_controller, trial, result)
+        self._ledger.add_busy(trial.config["number"], result["busy_seconds"])
+        if self._closing.why is None and (why := self._ledger.reason_to_close()):
+            self._closing.close(why)
+        return action
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as the searcher
+
+
+def make_bridge(
+    spec: SweepSpec, record: Record, *, clock: Callable[[], float] = time.time
+) -> tuple[Bridge, LimitedScheduler, Closing]:
+    """Searcher and scheduler of a sweep, as its record stands: a new one, or one that goes on.
+
+    Args:
+        spec: the sweep's.
+        record: driven by this process.
+        clock: seconds; a simulation gives its own.
+    """
+    ledger, closing = ledger_of(spec, record, clock=clock), Closing(record)
+    scheduler = LimitedScheduler(spec, record, ledger, closing)
+    scheduler.replay(record.trials())
+    study = Study(spec, record)
+    return Bridge(spec, record, study, scheduler, ledger, closing), scheduler, closing

@@ -9,32 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.errors import Problem, Refused
-from sweep.record import FLOOR, Record, Row, Trial, best_trial, busy_share
+from sweep.record import FLOOR, Record, Row, Trial, best_trial, busy_share, pareto_front
 from sweep.root import sweep_names
 from sweep.table import knob_text, trial_table
 
 if TYPE_CHECKING:
-    from sweep.spec.check import Plan
-
-
-def plan_json(plan: Plan) -> dict[str, Any]:
-    """A plan as plain data."""
-    return asdict(plan)
-
-
-def plan_text(plan: Plan) -> str:
-    """What a sweep will do, for a person."""
-    layers = ", ".join(f"{name} ({count} layers)" if count else name for name, count in plan.layers.items())
-    expected = plan.expected_sentences / plan.most_sentences
-    lines = [
-        f"{plan.trials} trials of {layers}; {plan.at_once or 'as many as fit'} at once",
-        f"corpus {plan.corpus_sentences:,} sentences; objective {plan.pairs:,} pairs",
-        "rungs (sentences seen, trials expected there): "
-        + ", ".join(f"{rung.sentences:,} ({rung.trials:.3g})" for rung in plan.rungs),
-        f"sentences trained on: about {plan.expected_sentences:,} expected, {expected:.0%} of the "
-        f"{plan.most_sentences:,} if nothing is stopped",
-    ]
-    return "\n".join([*lines, *(f"note: {note}" for note in plan.notes)])
+    from sweep.ledger import Ledger
 
 
 def sweeps_json(root: Path) -> list[dict[str, Any]]:
@@ -74,6 +54,7 @@ def sweeps_text(root: Path) -> str:
 def status_json(record: Record) -> dict[str, Any]:
     """The summary, then every trial with its rows."""
     return _summary(record) | {
+        "used": _used_json(record),
         "rungs": record.about["rungs"],
         "baselines": record.baselines(),
         "trial": [_trial_json(trial) for trial in record.trials()],
@@ -86,23 +67,52 @@ def status_text(record: Record) -> str:
     summary, trials, about = _summary(record), record.trials(), record.about
     buffer = io.StringIO()
     Console(file=buffer, width=160, no_color=True).print(
-        trial_table(trials, len(about["rungs"]), tuple(about["searched"]))
+        trial_table(trials, None if about.get("axis") == "seconds" else len(about["rungs"]), tuple(about["searched"]))
     )
     lines = [f"{summary['name']}: {summary['state']}; {_counts(summary['trials'])} of {about['trials']}"]
     lines += [line.rstrip() for line in buffer.getvalue().splitlines()]
     lines += [f"trial {trial.number:04d} {trial.state}: {_last_line(trial.reason)}" for trial in trials if trial.reason]
-    return "\n".join([*lines, _baselines_line(record)])
+    return "\n".join([*lines, *_used_lines(record), _baselines_line(record)])
+
+
+def _used_json(record: Record) -> dict[str, Any] | None:
+    ledger = _ledger(record)
+    return None if ledger is None else asdict(ledger.used())
+
+
+def _used_lines(record: Record) -> list[str]:
+    """What the sweep has used, and what is left of its limits."""
+    ledger = _ledger(record)
+    if ledger is None:
+        return []
+    used, left = ledger.used(), ledger.left_text()
+    cost = "" if used.cost is None else f", cost {used.cost:.2f}"
+    said = f"used: {used.wall_hours:.2f} wall hours, {used.worker_hours:.2f} worker hours{cost}"
+    return [said] if left is None else [said, left]
+
+
+def _ledger(record: Record) -> Ledger | None:
+    """None for a record of an older program, which did not keep its drivers."""
+    if "spec" not in record.about:
+        return None
+    from sweep.ledger import ledger_until_now
+    from sweep.spec.sweep_spec import load_spec
+
+    return ledger_until_now(load_spec(record.folder / "spec.yaml"), record)
 
 
 def best_json(record: Record) -> dict[str, Any]:
     """The best trial with its knobs and rows, and the baselines beside it."""
-    return _trial_json(_best(record)) | {"sweep": record.name, "baselines": record.baselines()}
+    front = [trial.number for trial in pareto_front(record.trials())] if record.about.get("against") else None
+    return _trial_json(_best(record)) | {"sweep": record.name, "baselines": record.baselines(), "front": front}
 
 
 def best_text(record: Record) -> str:
     trial = _best(record)
     about = record.about
     row = trial.rows[-1]
+    if about.get("against"):
+        return "\n".join([*_front_lines(record), _baselines_line(record)])
     lines = [
         f"best trial {trial.number:04d}: {about['objective']} {row.score:.2f} after {row.sentences:,} sentences",
         *(f"  {name} {knob_text(trial.config[name])}" for name in about["searched"] if name in trial.point),
@@ -112,11 +122,35 @@ def best_text(record: Record) -> str:
     return "\n".join(lines)
 
 
-def outcome_text(record: Record, seconds: float) -> str:
-    """What `stsweep run` says at the end."""
+def _front_lines(record: Record) -> list[str]:
+    """The Pareto front, best score first."""
+    about = record.about
+    unit = "MB" if about["against"] == "size" else "ms a sentence"
+    lines = [f"Pareto front of {about['objective']} and {about['against']}:"]
+    for trial in pareto_front(record.trials()):
+        last = trial.rows[-1]
+        other = last.size_mb if about["against"] == "size" else last.latency_ms
+        knobs = ", ".join(f"{name} {knob_text(value)}" for name, value in trial.point.items())
+        lines.append(f"  trial {trial.number:04d}  {last.score:6.2f}  {other:.3g} {unit}  {knobs}")
+    return lines
+
+
+def outcome_text(record: Record, seconds: float, why: str | None = None) -> str:
+    """What `stsweep run` says at the end.
+
+    Args:
+        record: the sweep.
+        seconds: how long it was driven this time.
+        why: it was closed before its trials were all run; None when it was not.
+    """
     trials, about = record.trials(), record.about
     share = busy_share(trials, about["slots"]) if about["slots"] else None
-    lines = [f"sweep {record.name}: {_counts(_by_state(trials))} in {seconds:.0f} s"]
+    asked = "" if len(trials) == about["trials"] else f" of {about['trials']}"
+    lines = [f"sweep {record.name}: {_counts(_by_state(trials))}{asked} in {seconds:.0f} s"]
+    if why is not None:
+        open_trials = sum(trial.ended is None for trial in trials)
+        lines.append(f"closed: {why}; {open_trials} trials unfinished, {about['trials'] - len(trials)} not begun")
+        lines.append(f"to go on: stsweep resume {record.argument}")
     if share is not None:
         lines.append(
             f"workers busy {share:.2f} of {about['slots']} slots × time (first trial's start to last one's end)"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from sweep.record import Record, Trial, best_trial
+from sweep.record import Record, Row, Trial, best_trial
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,16 +41,20 @@ class Follower(threading.Thread):
         self._view.close()
 
 
-def make_view(rungs: int, knobs: tuple[str, ...], stream: TextIO = sys.stderr) -> View:
-    """A live table when `stream` is a terminal, else plain lines."""
-    return LiveTable(rungs, knobs, stream) if stream.isatty() else PlainLines(rungs, stream)
+Left = Callable[[], str | None]
+"""What is left of the sweep's limits, in words; None without a limit."""
+
+
+def make_view(rungs: int | None, knobs: tuple[str, ...], left: Left, stream: TextIO = sys.stderr) -> View:
+    """A live table when `stream` is a terminal, else plain lines. `rungs`: how many, None when nobody knows."""
+    return LiveTable(rungs, knobs, left, stream) if stream.isatty() else PlainLines(rungs, left, stream)
 
 
 class PlainLines:
     """One line a row and one line a trial's end, for log files and `ray job` output."""
 
-    def __init__(self, rungs: int, stream: TextIO) -> None:
-        self._rungs, self._stream = rungs, stream
+    def __init__(self, rungs: int | None, left: Left, stream: TextIO) -> None:
+        self._rungs, self._left, self._stream = rungs, left, stream
         self._rows_shown: dict[int, int] = {}
         self._ended: set[int] = set()
 
@@ -58,13 +63,14 @@ class PlainLines:
             shown = self._rows_shown.get(trial.number, 0)
             for row in trial.rows[shown:]:
                 self._print(
-                    f"trial {trial.number:04d}  rung {row.rung_index + 1}/{self._rungs}  "
+                    f"trial {trial.number:04d}  rung {rung_text(row, self._rungs)}  "
                     f"{row.sentences:>9,} sentences  score {row.score:6.2f}  busy {row.busy_seconds:.1f} s"
                 )
             self._rows_shown[trial.number] = len(trial.rows)
             if trial.state not in ("running", "interrupted") and trial.number not in self._ended:
                 self._ended.add(trial.number)
-                self._print(f"trial {trial.number:04d}  {trial.state}")
+                left = self._left()
+                self._print(f"trial {trial.number:04d}  {trial.state}" + (f"  ({left})" if left else ""))
 
     def _print(self, line: str) -> None:
         print(line, file=self._stream, flush=True)
@@ -76,16 +82,18 @@ class PlainLines:
 class LiveTable:
     """The trials by score, redrawn in place."""
 
-    def __init__(self, rungs: int, knobs: tuple[str, ...], stream: TextIO) -> None:
+    def __init__(self, rungs: int | None, knobs: tuple[str, ...], left: Left, stream: TextIO) -> None:
         from rich.console import Console
         from rich.live import Live
 
-        self._rungs, self._knobs = rungs, knobs
+        self._rungs, self._knobs, self._left = rungs, knobs, left
         self._live = Live(console=Console(file=stream), auto_refresh=False, vertical_overflow="crop")
         self._live.start()
 
     def show(self, trials: list[Trial]) -> None:
-        self._live.update(trial_table(trials, self._rungs, self._knobs), refresh=True)
+        table = trial_table(trials, self._rungs, self._knobs)
+        table.caption = self._left()
+        self._live.update(table, refresh=True)
 
     def close(self) -> None:
         self._live.stop()
@@ -100,7 +108,7 @@ def by_score(trials: list[Trial]) -> list[Trial]:
     return sorted(trials, key=rank, reverse=True)
 
 
-def trial_table(trials: list[Trial], rungs: int, knobs: tuple[str, ...]) -> Table:
+def trial_table(trials: list[Trial], rungs: int | None, knobs: tuple[str, ...]) -> Table:
     """The trials as a rich table: number, state, rung, sentences, score and the searched knobs."""
     from rich.table import Table
 
@@ -112,7 +120,7 @@ def trial_table(trials: list[Trial], rungs: int, knobs: tuple[str, ...]) -> Tabl
         table.add_column(name.rpartition(".")[2], overflow="fold")
     for trial in by_score(trials):
         row = trial.rows[-1] if trial.rows else None
-        cells = [f"{row.rung_index + 1}/{rungs}", f"{row.sentences:,}", f"{row.score:.2f}"] if row else ["", "", ""]
+        cells = [rung_text(row, rungs), f"{row.sentences:,}", f"{row.score:.2f}"] if row else ["", "", ""]
         table.add_row(
             f"{trial.number:04d}",
             trial.state,
@@ -121,6 +129,11 @@ def trial_table(trials: list[Trial], rungs: int, knobs: tuple[str, ...]) -> Tabl
             style="bold green" if best is not None and trial.number == best.number else None,
         )
     return table
+
+
+def rung_text(row: Row, rungs: int | None) -> str:
+    """`2/3`; `2` where nobody knows how many there are."""
+    return f"{row.rung_index + 1}" if rungs is None else f"{row.rung_index + 1}/{rungs}"
 
 
 def knob_text(value: Any) -> str:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
+from sweep.attempt import attempt
 from sweep.errors import Exit, Problem, Refused
 from sweep.export.folder import write_encoder
 from sweep.export.sentence_transformer import NEEDS_CODE, needs_code
-from sweep.record import RowLog, write_whole
+from sweep.files import write_whole
+from sweep.record import RowLog
 from sweep.spec.check import check
-from sweep.spec.sweep_spec import Sampler, load_spec, rungs
-from sweep.trial import job_of, run_trial
+from sweep.spec.sweep_spec import Sampler, load_spec, milestones, rungs
+from sweep.trial import job_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +44,10 @@ def train_one(spec: SweepSpec, out: Path, resume: bool) -> Exit:
             [Problem(f"{out} has no checkpoint to go on from", key="--resume")], next=f"stsweep train SPEC --out {out}"
         )
     if resume:
+        from model.checkpoint import check_checkpoint
+
         _check_same_run(alone, out)
+        check_checkpoint(checkpoint)  # a trial would begin anew; here the user says so
     elif out.exists():
         raise Refused(
             [Problem(f"{out} exists already; nothing was changed", key="--out")],
@@ -50,7 +56,7 @@ def train_one(spec: SweepSpec, out: Path, resume: bool) -> Exit:
     out.mkdir(parents=True, exist_ok=True)
     if not resume:
         write_whole(out / "spec.yaml", alone.to_yaml())
-    run_trial(job_of(alone, keep_checkpoint=True), out, alone.train.flatten(), _print_row)
+    attempt(job_of(alone, checkpoint_every_rung=True), out, alone.train.flatten(), partial(_print_row, alone))
     row = RowLog(out).read()[-1]
     if row.failure:
         reason = (out / "error.txt").read_text(encoding="utf-8").strip()
@@ -77,15 +83,17 @@ def _check_same_run(spec: SweepSpec, out: Path) -> None:
 def _settled(spec: SweepSpec) -> dict[str, Any]:
     """What must not differ between a run and its continuation; its corpus may lie elsewhere."""
     knobs = {name: value for name, value in spec.train.flatten().items() if name != "data.corpus"}
-    return knobs | {"scheduler": f"rungs {', '.join(map(str, rungs(spec)))}", "objective": _objective(spec)}
+    points = [f"{point:g} s" for point in milestones(spec)] or map(str, rungs(spec))
+    return knobs | {"scheduler": f"rungs {', '.join(points)}", "objective": _objective(spec)}
 
 
 def _objective(spec: SweepSpec) -> str:
     return f"{spec.objective.task} {spec.objective.split} {spec.objective.metric}"
 
 
-def _print_row(row: dict[str, Any]) -> None:
-    print(f"{row['rung']:>9,} sentences  score {row['score']:.2f}", file=sys.stderr)
+def _print_row(spec: SweepSpec, row: dict[str, Any]) -> None:
+    rung = f"{row['rung']:>9,} sentences" if spec.scheduler.axis == "sentences" else f"{row['rung']:>9,.1f} s"
+    print(f"{rung}  score {row['score']:.2f}", file=sys.stderr)
 
 
 def _exported(out: Path, spec: SweepSpec) -> str:

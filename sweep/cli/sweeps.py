@@ -1,4 +1,4 @@
-"""The commands on sweeps: check, run, ls, status, best, compare, train, export, ui, schema."""
+"""The commands around sweeps: check, ls, status, best, compare, train, export, ui, schema."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from sweep.cli.app import (
     Set,
     Spec,
     app,
-    command_line,
     load,
     record_of,
     spec_path,
@@ -30,45 +29,31 @@ def check(
     spec: Spec,
     changes: Set = [],  # noqa: B006
     data_dir: DataDir = None,
+    root: Root = DEFAULT_ROOT,
     address: Address = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Train a few steps of the largest configuration: hours, memory, cost.")
+    ] = False,
+    max_cost: Annotated[float | None, typer.Option(help="Refuse a sweep that would cost more; needs --probe.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what a sweep would do, and every mistake, before anything starts."""
-    from sweep.show import plan_json, plan_text
+    """Say what a sweep would do and take, and every mistake, before anything starts."""
+    from sweep.plan_text import plan_json, plan_text
+    from sweep.probe import check_cost, check_cost_asked
+    from sweep.probe import probe as measure_sweep
     from sweep.spec.check import check as check_spec
     from sweep.spec.origin import told_where
 
     path = spec_path(spec)
     with told_where(spec, path, changes):
-        plan = check_spec(load(path, changes, data_dir), address=address)
-    print(json.dumps(plan_json(plan), indent=2) if as_json else plan_text(plan))
-
-
-@app.command()
-def run(
-    spec: Spec,
-    name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the spec's.")] = None,
-    changes: Set = [],  # noqa: B006
-    data_dir: DataDir = None,
-    root: Root = DEFAULT_ROOT,
-    address: Address = None,
-) -> None:
-    """Run a sweep to its end: Ctrl-C stops it, what has ended is kept."""
-    from sweep.run import run as run_sweep
-    from sweep.spec.origin import told_where
-
-    path = spec_path(spec)
-    with told_where(spec, path, changes):
-        code = run_sweep(load(path, changes, data_dir), root=root, name=name, address=address, command=command_line())
-    raise typer.Exit(code)
-
-
-@app.command(name="ls")
-def list_sweeps(root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
-    """List the sweeps of a root."""
-    from sweep.show import sweeps_json, sweeps_text
-
-    print(json.dumps(sweeps_json(root), indent=2) if as_json else sweeps_text(root))
+        given = load(path, changes, data_dir)
+        check_cost_asked(given, max_cost, probed=probe)
+        plan = check_spec(given, address=address, root=root)
+        estimate = None
+        if probe:
+            estimate = measure_sweep(given, plan.at_once)
+            check_cost(estimate, max_cost)
+    print(json.dumps(plan_json(plan, estimate), indent=2) if as_json else plan_text(plan, estimate))
 
 
 @app.command()

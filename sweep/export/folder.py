@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from model.config import TrainConfig
 from sweep.errors import Problem, Refused
-from sweep.record import Record, Trial, best_trial, write_whole
-from sweep.spec.sweep_spec import Sampler, SweepSpec, load_spec
+from sweep.files import write_whole
+from sweep.record import Record, Trial, best_trial
+from sweep.spec.space import one_run
+from sweep.spec.sweep_spec import SweepSpec, load_spec
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -55,9 +57,18 @@ def export(record: Record, number: int | None, folder: Path) -> Exported:
         folder: what to make; it must not exist.
 
     Raises:
-        Refused: the folder exists, there is no such completed trial, or sentence-transformers is not installed.
+        Refused: the folder exists, there is no such completed trial, its encoder was not kept, or sentence-transformers is not installed.
     """
     trial = _chosen(record, number)
+    if not (trial.folder / "encoder").exists():
+        raise Refused(
+            [
+                Problem(
+                    f"trial {trial.number} is not among the best, whose encoders are kept (keep_best)", key="--trial"
+                )
+            ],
+            next=f"stsweep export {record.argument}, or train it again with the knobs of stsweep status {record.argument}",
+        )
     if folder.exists():
         raise Refused(
             [Problem(f"{folder} exists already; nothing was changed", key="--out")],
@@ -131,15 +142,11 @@ def write_encoder(saved: Path, spec: SweepSpec, folder: Path) -> str | None:
 
 def run_spec(record: Record, trial: Trial) -> SweepSpec:
     """The sweep's spec with this trial's configuration in place of the search: a sweep of one run."""
-    spec = load_spec(record.folder / "spec.yaml")
+    spec = one_run(load_spec(record.folder / "spec.yaml"), TrainConfig.from_flat(trial.config))
     return spec.model_copy(
         update={
             "name": f"{record.name[:58]}-{trial.number:04d}",  # a name has at most 64 characters
             "description": f"Trial {trial.number} of the sweep {record.name}",
-            "train": TrainConfig.from_flat(trial.config),
-            "search": {},
-            "sampler": Sampler(name="random"),
-            "trials": 1,
             "tracking_uri": None,  # may hold a password, and this folder is made to be passed on
         }
     )

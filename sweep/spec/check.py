@@ -9,17 +9,22 @@ import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from evaluation.errors import InputError as EvaluationInputError
 from evaluation.tasks import load_pairs
 from model.corpus import find_corpus_faults, read_corpus
 from model.errors import InputError, UnreachableError
 from model.source import find_fault, locate
+from sweep.advice import advice
 from sweep.errors import Problem, Refused, Unreachable
+from sweep.footprint import Disk, disk_of, disk_problem, upload_bytes
+from sweep.forecast import expected_total, reaching
 from sweep.resources import Machine, slots
+from sweep.root import argument
 from sweep.spec.misfits import misfits, shapes_of, values_of
 from sweep.spec.space import trial_count
-from sweep.spec.sweep_spec import SweepSpec, rungs
+from sweep.spec.sweep_spec import SweepSpec, milestones, rungs
 
 _FEWEST = 2
 """Sentences in a batch: the least that `optim.batch_size` allows."""
@@ -27,10 +32,10 @@ _FEWEST = 2
 
 @dataclass(frozen=True)
 class RungPlan:
-    """One rung: where it is, in sentences, and how many trials ASHA is expected to bring there."""
+    """One rung: where it is, in sentences, and how many trials are expected there; None where that is not known."""
 
     sentences: int
-    trials: float
+    trials: float | None
 
 
 @dataclass(frozen=True)
@@ -39,34 +44,43 @@ class Plan:
 
     Attributes:
         rungs: Ascending; the last is the budget.
+        milestones: Seconds of training at which trials are scored too, ascending; with the axis of seconds only.
         trials: How many trials.
-        expected_sentences: Sentences trained on in all if one trial in `reduction_factor` passes each rung. ASHA waits
-            for no other trial of a rung, so the early ones pass more easily and the truth lies above.
+        expected_sentences: Sentences trained on in all if the scheduler stops as many as it is made to
+            (`sweep.forecast`); None where that is not known beforehand.
         most_sentences: The same if nothing is stopped.
         corpus_sentences: Distinct sentences of the corpus.
         pairs: Scored pairs of the objective.
         layers: Encoder → transformer layers it has; None where its `config.json` is not on this disk.
         at_once: Trials at once on this machine; None for a cluster.
+        disk: What the sweep's folder will hold.
+        upload_bytes: What goes to the workers: the code.
+        limits: Keys of `stop` that may end the sweep early.
         notes: What a person should know and is no mistake.
     """
 
     rungs: tuple[RungPlan, ...]
+    milestones: tuple[float, ...]
     trials: int
-    expected_sentences: int
+    expected_sentences: int | None
     most_sentences: int
     corpus_sentences: int
     pairs: int
     layers: Mapping[str, int | None]
     at_once: int | None
+    disk: Disk
+    upload_bytes: int
+    limits: Mapping[str, float]
     notes: tuple[str, ...]
 
 
-def check(spec: SweepSpec, *, address: str | None = None) -> Plan:
+def check(spec: SweepSpec, *, address: str | None = None, root: Path | None = None) -> Plan:
     """Plan the sweep, or say all that keeps it from running.
 
     Args:
         spec: A spec from `load_spec`.
         address: A Ray cluster, whose CPUs and GPUs are not known here and not checked.
+        root: The folder of the sweeps, whose disk must hold this one; None: no disk is looked at.
 
     Raises:
         Unreachable: only models are missing.
@@ -79,32 +93,45 @@ def check(spec: SweepSpec, *, address: str | None = None) -> Plan:
     shapes = shapes_of(spec)
     problems += misfits(spec, shapes, notes)
     at_once = None if address else _at_once(spec, problems)
+    trials = trial_count(spec)
+    disk = disk_of(spec, trials, at_once or spec.resources.concurrent, root)
+    if root is not None and (problem := disk_problem(disk, root)):
+        problems.append(problem)
     if problems or missing:
         kind = Refused if problems else Unreachable
         raise kind([*problems, *missing], next="correct it, then: stsweep check SPEC")
-    trials, reached = trial_count(spec), _expected(spec)
+    marks, budget = rungs(spec), spec.train.budget.sentences
+    seconds = milestones(spec)
+    there = (None,) if seconds and spec.scheduler.name != "none" else reaching(spec, trials, len(marks))
+    expected = expected_total(marks, there)
+    notes += [*advice(spec, trials, there[-1]), *_taken(spec, root)]
     return Plan(
-        rungs=reached,
+        rungs=tuple(RungPlan(mark, count) for mark, count in zip(marks, there, strict=True)),
+        milestones=seconds,
         trials=trials,
-        expected_sentences=_sentences(reached),
-        most_sentences=trials * spec.train.budget.sentences,
+        expected_sentences=None if expected is None else round(expected),
+        most_sentences=trials * budget,
         corpus_sentences=corpus,
         pairs=pairs,
         layers={name: shapes[name].layers for name in values_of(spec, "encoder.name")},
         at_once=at_once,
+        disk=disk,
+        upload_bytes=upload_bytes(),
+        limits=_limits(spec),
         notes=tuple(notes),
     )
 
 
-def _expected(spec: SweepSpec) -> tuple[RungPlan, ...]:
-    trials, factor = trial_count(spec), spec.scheduler.reduction_factor
-    # The first trial at a rung always goes on.
-    return tuple(RungPlan(rung, max(1, trials / factor**place)) for place, rung in enumerate(rungs(spec)))
+def _limits(spec: SweepSpec) -> dict[str, float]:
+    given: dict[str, float] = spec.stop.model_dump(exclude_none=True)
+    if spec.stop.plateau_trials is None:
+        del given["plateau_gain"]  # its default says nothing alone
+    return given
 
 
-def _sentences(reached: tuple[RungPlan, ...]) -> int:
-    before = (0, *(rung.sentences for rung in reached[:-1]))
-    return round(sum((rung.sentences - start) * rung.trials for start, rung in zip(before, reached, strict=True)))
+def _taken(spec: SweepSpec, root: Path | None) -> Iterator[str]:
+    if root is not None and os.path.lexists(root / spec.name):
+        yield f"the name is taken: {argument(root / spec.name)} exists, so stsweep run needs another --name"
 
 
 def _constant(spec: SweepSpec) -> Iterator[Problem]:

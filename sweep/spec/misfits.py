@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from model.config import POOLING_DEPTH
 from model.source import architecture, hidden_width, layer_count
 from sweep.errors import Problem
-from sweep.spec.search import each_value
-from sweep.spec.space import grid_points
+from sweep.spec.conditions import requirements
+from sweep.spec.distribution import each_value
+from sweep.spec.space import active, grid_points
 
 if TYPE_CHECKING:
     from sweep.spec.sweep_spec import SweepSpec
@@ -62,13 +63,22 @@ def values_of(spec: SweepSpec, knob: str) -> list[Any]:
 
 
 def _combinations(spec: SweepSpec, knobs: Sequence[str]) -> list[Combination]:
-    """What these knobs are together: at a grid's points, else in the whole product of their values or bounds."""
-    flat = spec.train.flatten()
+    """What these knobs are together: at a grid's points, else in the product of their values or bounds.
+
+    The parents of a conditional knob, and theirs, are varied with it: a knob that is not asked is as in `train`.
+    """
+    flat, searched = spec.train.flatten(), spec.grids[0] if spec.grids else {}
     if spec.sampler.name == "grid":
-        found = dict.fromkeys(tuple((flat | point)[knob] for knob in knobs) for point in grid_points(spec))
-        return [dict(zip(knobs, values, strict=True)) for values in found]
-    product = itertools.product(*(values_of(spec, knob) for knob in knobs))
-    return [dict(zip(knobs, values, strict=True)) for values in product]
+        tried = [flat | point for point in grid_points(spec)]
+    else:
+        varied = dict.fromkeys(
+            name for knob in knobs if knob in searched for name in (*requirements(searched, knob), knob)
+        )
+        product = itertools.product(*(each_value([{name: searched[name]}], name, None) for name in varied))
+        whole = [dict(zip(varied, values, strict=True)) for values in product]
+        tried = [flat | {name: each[name] for name in active(spec, each) if name in each} for each in whole]
+    found = dict.fromkeys(tuple(each[knob] for knob in knobs) for each in tried)
+    return [dict(zip(knobs, values, strict=True)) for values in found]
 
 
 def _judge(

@@ -44,7 +44,7 @@ def _placed(problem: Problem, document: YamlFile, changes: Sequence[str]) -> Pro
     for change in reversed(changes):
         if f"{change.partition('=')[0].strip()}.".startswith(f"{key}."):
             return replace(problem, file=f"--set {change}")
-    searched = [path for path in document.lines if path[:1] == ("search",) and path[-1] == key]
+    searched = [path for path in document.lines if path in (("search", key), ("search", *path[1:2], key))]
     written = (*(("train",) if key in KNOBS else ()), *key.split("."))
     file, line = place_of(
         {path: (document.file, line) for path, line in document.lines.items()}, (*searched, written)[0]

@@ -25,7 +25,7 @@ def apply_overrides(
         findings: Told what is wrong; told also that the set keys come from the command line.
     """
     tree = copy.deepcopy(tree)
-    settings = [key for key in _leaves(schema_of(schema), "") if not key.startswith(("train.", "search"))]
+    settings = [key for key in _leaves(schema_of(schema), "") if not key.startswith(("train.", "search", "points"))]
     for override in overrides:
         source = f"--set {override}"
         key, equals, text = override.partition("=")
@@ -39,10 +39,10 @@ def apply_overrides(
             field = leaf_schema(schema, key.split("."))
             _place(tree, tuple(key.split(".")), _value(field, text.strip()), findings, source)
         else:
-            is_search = key.partition(".")[0] == "search"
+            in_file = key.partition(".")[0] in ("search", "points")
             hint = (
-                "; edit the file to change what is searched"
-                if is_search
+                "; edit the file to change what is searched, or tried first"
+                if in_file
                 else nearest(key, [*KNOBS, *settings]) or f"; keys: {', '.join([*KNOBS, *settings])}"
             )
             findings.problems.append(Problem(f"no such key{hint}", source, key=key))
@@ -64,7 +64,10 @@ def _knob_value(knob: str, text: str) -> Any:
 
 
 def _value(field: Schema | None, text: str) -> Any:
-    """What YAML reads in `text`, unless the setting is a text: `name=007` is not seven."""
+    """What YAML reads in `text`, unless the setting is a text or a list of texts: `name=007` is not seven."""
+    if field and "array" in kinds(field):
+        listed = text.removeprefix("[").removesuffix("]").split(",")
+        return [part.strip() for part in listed if part.strip()]
     value = scalar(text)
     return text if field and value is not None and "string" in kinds(field) else value
 

@@ -32,13 +32,34 @@ def resolve_places(tree: dict[str, Any], findings: Findings) -> dict[str, Any]:
         data["corpus"] = _corpus(data["corpus"], findings)
     searches = tree.get("search")
     for search in searches if isinstance(searches, list) else [searches]:
-        for knob in ("encoder.name", "teacher.name"):
-            given = search.get(knob) if isinstance(search, dict) else None
-            if isinstance(given, dict) and isinstance(given.get("choices"), list):
-                given["choices"] = [_folder(name) for name in given["choices"]]
+        _search(search)
+    points = tree.get("points")
+    for point in points if isinstance(points, list) else []:
+        _named(point)
     if isinstance(tree.get("data_dir"), str) and tree["data_dir"]:
         tree["data_dir"] = _absolute(tree["data_dir"])
     return tree
+
+
+_NAMES = ("encoder.name", "teacher.name")
+
+
+def _search(search: Any) -> None:
+    """Paths among the choices of one mapping of `search`, and in its conditions."""
+    for knob, given in search.items() if isinstance(search, dict) else ():
+        if not isinstance(given, dict):
+            continue
+        if knob in _NAMES and isinstance(given.get("choices"), list):
+            given["choices"] = [_folder(name) for name in given["choices"]]
+        _named(given.get("when"))
+
+
+def _named(values: Any) -> None:
+    """Paths in a mapping knob → value, or list of values."""
+    for knob in _NAMES:
+        if isinstance(values, dict) and knob in values:
+            given = values[knob]
+            values[knob] = [_folder(name) for name in given] if isinstance(given, list) else _folder(given)
 
 
 def _absolute(path: str) -> str:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from evaluation.tasks import HELD_OUT, TASKS
 from sweep.errors import nearest
+from sweep.spec.distribution import Range, each_value, ends
 from sweep.spec.fields import Findings, show
-from sweep.spec.search import Range, each_value, points
+from sweep.spec.search import points
 
 if TYPE_CHECKING:
     from sweep.spec.sweep_spec import SweepSpec
@@ -19,7 +20,6 @@ _BATCH = "optim.batch_size"
 def apply_rules(spec: SweepSpec, findings: Findings) -> None:
     """Add what is wrong with `spec` to `findings`; `search` has been checked on its own."""
     _objective(spec, findings)
-    _rungs(spec, findings)
     _trials(spec, findings)
     _gpus(spec, findings)
     _batch(spec, findings)
@@ -46,17 +46,6 @@ def _objective(spec: SweepSpec, findings: Findings) -> None:
     else:
         message = f"{show(split)} is no split of {task}; give {' or '.join(choosable)}{nearest(split, choosable)}"
         findings.add(("objective", "split"), message)
-
-
-def _rungs(spec: SweepSpec, findings: Findings) -> None:
-    grace, budget = spec.scheduler.grace, spec.train.budget.sentences
-    path = ("scheduler", "grace")
-    if spec.scheduler.name != "asha" or not findings.intact(path, _BUDGET):
-        return
-    if grace is None:
-        findings.add(path, f"missing; give the sentences before the first rung, 1 to {budget - 1}")
-    elif grace >= budget:
-        findings.add(path, f"{grace} is not below budget.sentences, {budget}; give 1 to {budget - 1}")
 
 
 def _trials(spec: SweepSpec, findings: Findings) -> None:
@@ -88,7 +77,7 @@ def _batch(spec: SweepSpec, findings: Findings) -> None:
         return
     path: tuple[str | int, ...] = ("train", "optim", "batch_size")
     for place, grid in enumerate(spec.grids):
-        if _BATCH in grid:
+        if _BATCH in grid and largest in [value for _, value in ends(grid[_BATCH])]:
             key = "high" if isinstance(grid[_BATCH], Range) else "choices"
             path = ("search", *((place,) if isinstance(spec.search, tuple) else ()), _BATCH, key)
     findings.add(path, f"a batch of {largest} is more than budget.sentences, {budget}; give at most that")

@@ -3,67 +3,48 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, ValidationError
-
-from model.config import Section, TrainConfig
+from model.config import TrainConfig
 from sweep.errors import nearest
+from sweep.spec.conditions import active_knobs, with_conditions
+from sweep.spec.distribution import Choices, Distribution, Grid, Range
 from sweep.spec.fields import Findings, settle, show, unknown
 from sweep.spec.knobs import KNOBS, SEARCHABLE, is_number, is_whole, value_of, why_fixed
 from sweep.spec.yaml_file import KeyPath
 
-
-class Range(Section):
-    """Every number between two bounds, both included; whole numbers when the knob takes only those."""
-
-    low: int | float
-    """Lower bound, a value that the knob allows."""
-    high: int | float
-    """Upper bound, above `low`."""
-    log: bool = False
-    """Draw the logarithm evenly. Needs bounds above 0."""
-    step: Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0)] | None = None
-    """Only `low`, `low + step`, … up to `high`, which must be one of them. Not together with `log`. None: no grid."""
+__all__ = ["Choices", "Range", "parse_search", "points"]
 
 
-class Choices(Section):
-    """A few values, no order between them."""
-
-    choices: tuple[int | float | str | None, ...] = Field(
-        min_length=1, json_schema_extra={"items": {"type": ["number", "string", "null", "array"]}}
-    )
-    """Distinct values that the knob allows; a list (`[0, 5]`) is kept as comma-joined text (`"0,5"`)."""
-
-
-Distribution = Range | Choices
-Grid = dict[str, Distribution]
-
-
-def parse_search(raw: Any, findings: Findings, *, grid: bool | None) -> tuple[Grid, ...]:
+def parse_search(
+    raw: Any, findings: Findings, *, grid: bool | None, fixed: Mapping[str, Any] | None = None
+) -> tuple[Grid, ...]:
     """The distributions of the section, each checked on its own; one mapping, or several for a grid.
 
     Args:
         raw: The section as plain data.
         findings: Told every mistake.
         grid: Whether `sampler.name` is `grid`, which takes choices only, and several mappings. None: not known.
+        fixed: Knob → value, for the knobs that `--set` took out of the search.
     """
+    fixed = fixed or {}
     if not isinstance(raw, list):
-        return (_one_grid(raw, findings, ("search",), grid=grid),)
+        return (_one_grid(raw, findings, ("search",), grid=grid, fixed=fixed),)
     if grid is False:
         findings.add(("search",), "a list needs `sampler: {name: grid}`; give one mapping knob → distribution")
     elif not raw:
         findings.add(("search",), "an empty list; give at least one mapping knob → {choices: […]}")
-    return tuple(_one_grid(item, findings, ("search", place), grid=grid) for place, item in enumerate(raw))
+    return tuple(_one_grid(item, findings, ("search", place), grid=grid, fixed=fixed) for place, item in enumerate(raw))
 
 
-def _one_grid(raw: Any, findings: Findings, at: KeyPath, *, grid: bool | None) -> Grid:
+def _one_grid(raw: Any, findings: Findings, at: KeyPath, *, grid: bool | None, fixed: Mapping[str, Any]) -> Grid:
     if not isinstance(raw, Mapping):
         findings.add(at, f"{show(raw)} is not allowed; give a mapping knob → {{low: …, high: …}} or {{choices: […]}}")
         return {}
     found: Grid = {}
+    conditions: dict[str, Any] = {}
     for knob, given in raw.items():
         path = (*at, knob)
         if knob not in KNOBS:
@@ -73,9 +54,12 @@ def _one_grid(raw: Any, findings: Findings, at: KeyPath, *, grid: bool | None) -
         elif not isinstance(given, dict):
             give = f"{{choices: {given}}}" if isinstance(given, list) else "{low: …, high: …} or {choices: […]}"
             findings.add(path, f"{show(given)} is not a distribution; give {give}, or set a fixed value under `train:`")
-        elif (distribution := _distribution(knob, given, findings, path, grid=grid)) is not None:
-            found[knob] = distribution
-    return found
+        else:
+            alone = dict(given)
+            conditions[knob] = alone.pop("when", None)
+            if (distribution := _distribution(knob, alone, findings, path, grid=grid)) is not None:
+                found[knob] = distribution
+    return with_conditions(found, conditions, findings, at, named=raw, fixed=fixed)
 
 
 def _distribution(
@@ -94,7 +78,7 @@ def _distribution(
 
 def _choices(knob: str, given: dict[str, Any], findings: Findings, path: KeyPath) -> Choices | None:
     for key in given.keys() - {"choices"}:
-        findings.add((*path, key), unknown(key, ["choices"]) + "; a range has no choices")
+        findings.add((*path, key), unknown(key, ["choices", "when"]) + "; a range has no choices")
     listed = given["choices"]
     if not isinstance(listed, list) or not listed:
         findings.add((*path, "choices"), f"{show(listed)} is not allowed; give a list of at least one value")
@@ -158,7 +142,7 @@ def _check_step(knob: str, low: float, high: float, step: float, findings: Findi
 
 
 def points(grids: Sequence[Grid], train: TrainConfig) -> list[dict[str, Any]]:
-    """Every point of the grids, each a value for all searched knobs: one that a grid leaves alone is as in `train`.
+    """Every point of the grids, each a value for all searched knobs: one that is not asked there is as in `train`.
 
     Grids of one factor each share their centre; it is one point, at the place where it came first.
     """
@@ -169,52 +153,7 @@ def points(grids: Sequence[Grid], train: TrainConfig) -> list[dict[str, Any]]:
     for grid in grids:
         listed = [given.choices if isinstance(given, Choices) else (given.low, given.high) for given in grid.values()]
         for values in itertools.product(*listed):
-            point = centre | dict(zip(grid, values, strict=True))
+            whole = dict(zip(grid, values, strict=True))
+            point = centre | {knob: whole[knob] for knob in active_knobs(grid, whole)}
             found.setdefault(tuple(point.values()), point)
     return list(found.values())
-
-
-def check_together(grids: Sequence[Grid], train: TrainConfig, findings: Findings, *, grid: bool) -> None:
-    """Rules over several knobs: every point of a grid must keep them, every value of a space somewhere in the space."""
-    several = len(grids) > 1
-    for place, searched in enumerate(grids):
-        at: KeyPath = ("search", place) if several else ("search",)
-        if grid:
-            for point in points([searched], train):
-                _tell(train, [point], findings, at, " at " + ", ".join(f"{key} = {show(point[key])}" for key in point))
-            continue
-        for knob, given in searched.items():
-            for where, value in _ends(given):
-                corners = [
-                    {name: _ends(other)[end][1] for name, other in searched.items()} | {knob: value} for end in (0, -1)
-                ]
-                _tell(train, [{knob: value}, *corners], findings, (*at, knob, *where), f" at {show(value)}")
-
-
-def _ends(given: Distribution) -> list[tuple[KeyPath, Any]]:
-    if isinstance(given, Range):
-        return [(("low",), given.low), (("high",), given.high)]
-    return [(("choices", place), value) for place, value in enumerate(given.choices)]
-
-
-def _tell(train: TrainConfig, tries: Sequence[Mapping[str, Any]], findings: Findings, at: KeyPath, where: str) -> None:
-    """Note why none of `tries` is a configuration, unless one of them is."""
-    said = ""
-    for knobs in tries:
-        try:
-            train.replace(knobs)
-        except ValidationError as error:
-            first = error.errors()[0]
-            said = said or str(first.get("ctx", {}).get("error", "no configuration"))
-        else:
-            return
-    if findings.intact(at):
-        findings.add(at, said + where)
-
-
-def each_value(grids: Sequence[Grid], knob: str, default: Any) -> Iterator[Any]:
-    """The values that a knob takes in the sweep: its choices or its two bounds; `default` where no search varies it."""
-    found: dict[Any, None] = {}
-    for grid in grids or ({},):
-        found |= dict.fromkeys((value for _, value in _ends(grid[knob])) if knob in grid else (default,))
-    return iter(found)

@@ -11,73 +11,49 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
 from model.config import Section, TrainConfig
 from sweep.errors import Refused
+from sweep.spec.difference import deciding
+from sweep.spec.distribution import Grid, Value
 from sweep.spec.fields import Findings, settle
-from sweep.spec.knobs import KNOBS, SEARCHABLE, knob_schema
+from sweep.spec.knobs import KNOBS
 from sweep.spec.overrides import apply_overrides
 from sweep.spec.places import resolve_places
 from sweep.spec.rules import apply_rules
-from sweep.spec.search import Grid, check_together, parse_search
+from sweep.spec.schema import with_knobs
+from sweep.spec.search import parse_search
+from sweep.spec.sections import NAME_PATTERN, Objective, Resources, Sampler, Scheduler, Stop
+from sweep.spec.start_points import parse_points
+from sweep.spec.strategy_rules import apply_strategy_rules
+from sweep.spec.together import check_together
 from sweep.spec.yaml_file import dump, read_yaml
 
+__all__ = [
+    "DATA_VARIABLE",
+    "Resources",
+    "Sampler",
+    "SweepSpec",
+    "default_data_folder",
+    "json_schema",
+    "load_spec",
+    "milestones",
+    "rungs",
+    "spec_hash",
+]
+
 DATA_VARIABLE = "STSWEEP_DATA"
-
-
-class Sampler(Section):
-    """Who proposes the next trial."""
-
-    name: Literal["tpe", "random", "grid"] = "tpe"
-    """`tpe`: Optuna's tree-structured Parzen estimator. `random`. `grid`: every point of `search`, once."""
-    startup_trials: int = Field(default=10, ge=1)
-    """Random trials before TPE starts to model the scores; `random` and `grid` ignore it."""
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    """Seeds the proposals; `train.seed` seeds the training. `grid` ignores it."""
-
-
-class Scheduler(Section):
-    """Who ends a trial early."""
-
-    name: Literal["asha", "none"] = "none"
-    """`asha`: asynchronous successive halving. `none`: every trial runs to the budget and is scored once, there."""
-    grace: int | None = Field(default=None, ge=1)
-    """Sentences before ASHA's first rung: no trial stops sooner. Needed with `asha`, ignored with `none`."""
-    reduction_factor: float = Field(default=4, gt=1)
-    """Of the trials at a rung, one in so many goes on; rungs lie this factor apart. `none` ignores it."""
-
-
-class Objective(Section):
-    """What a trial is scored by; × 100, higher is better."""
-
-    task: str = "stsb"
-    """A task of `evaluation` with a dev split: stsb, stsb-dev-clean (its 369 pairs that no test has), sickr, demo."""
-    split: str = "dev"
-    """A split to choose on. `test` is refused: it is opened once, after the choice."""
-    metric: Literal["spearman", "pearson"] = "spearman"
-    """Correlation of the cosine similarities with the gold scores."""
-    poolings: Literal["own", "all"] = "own"
-    """`all`: report the score with every other pooling too, from the same forward pass. The trial's own decides."""
-
-
-class Resources(Section):
-    """What one trial takes."""
-
-    cpus: float = Field(default=1, gt=0)
-    """CPUs of a trial, which are also its threads."""
-    gpus: float = Field(default=0, ge=0)
-    """GPUs of a trial: whole, or a fraction below 1 (a promise of the scheduler, no limit of memory)."""
-    concurrent: int | None = Field(default=None, ge=1)
-    """Most trials at once. None: as many as fit."""
+_MOST_MILESTONES = 20
+"""Milestones on the axis of seconds, where nobody knows how long a trial takes: 4¹⁹ seconds are 8,700 years."""
 
 
 class SweepSpec(Section):
     """A sweep: one training configuration, what varies in it, and how the trials are proposed, stopped and scored."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)
+    name: str = Field(pattern=NAME_PATTERN, max_length=64)
     """The sweep's name unless `--name` gives another."""
     description: str = ""
     """One line on what the sweep is for."""
@@ -85,12 +61,19 @@ class SweepSpec(Section):
     """The configuration that the search varies."""
     search: Grid | tuple[Grid, ...] = Field(default_factory=dict)
     """Knob → distribution. With `sampler.name: grid` also a list of such mappings, each varied around `train`."""
+    points: tuple[dict[str, Value], ...] = ()
+    """Configurations tried first, in this order; a knob that one leaves out is sampled."""
     sampler: Sampler = Sampler()
     scheduler: Scheduler = Scheduler()
     objective: Objective = Objective()
+    stop: Stop = Stop()
     trials: int | None = Field(default=None, ge=1)
     """How many trials. A grid counts its own points."""
     resources: Resources = Resources()
+    keep_best: int = Field(default=5, ge=1)
+    """Completed trials whose encoders are kept, the best ones; the rest keep their rows."""
+    checkpoint_seconds: float = Field(default=60, gt=0)
+    """Seconds of training between two checkpoints of a trial: what it loses at most when its worker dies."""
     data_dir: str | None = None
     """Folder in the layout of the SentEval archive. None: the variable STSWEEP_DATA."""
     tracking_uri: str | None = None
@@ -140,61 +123,67 @@ def load_spec(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
     )
     tree = apply_overrides(document.data, overrides, schema=SweepSpec, findings=findings)
     tree = resolve_places(tree, findings)
-    searched = tree.pop("search", {})
+    searched, tried = tree.pop("search", {}), tree.pop("points", [])
     spec = settle(SweepSpec, tree, findings, hints=KNOBS, fallback={"name": "unnamed"})
     assert spec is not None, "every required key has a stand-in"
-    grid = spec.sampler.name == "grid"
     # A misspelt sampler may have been meant as a grid, or not: neither is held against the search.
-    grids = parse_search(searched, findings, grid=grid if findings.intact(("sampler", "name")) else None)
-    spec = spec.model_copy(update={"search": grids if isinstance(searched, list) else grids[0]})
+    grid = spec.sampler.name == "grid" if findings.intact(("sampler", "name")) else None
+    named, flat = _knobs(document.data.get("search")), spec.train.flatten()
+    fixed = {knob: flat[knob] for knob in named - _knobs(searched) if knob in flat}
+    grids = parse_search(searched, findings, grid=grid, fixed=fixed)
+    taken = named.difference(*grids)
+    points = parse_points(tried, grids, spec.train, findings, grid=grid, taken=taken)
+    spec = spec.model_copy(update={"search": grids if isinstance(searched, list) else grids[0], "points": points})
     if findings.intact(("train",), ("search",)):
-        check_together(spec.grids, spec.train, findings, grid=grid)
+        check_together(spec.grids, spec.train, findings, grid=bool(grid))
     apply_rules(spec, findings)
+    apply_strategy_rules(spec, max(len(rungs(spec)) - 1, len(milestones(spec))), findings)
     if findings.problems:
         raise Refused(findings.problems, next=f"correct it, then: stsweep check {path}")
     return spec
 
 
+def _knobs(searched: Any) -> set[str]:
+    mappings = searched if isinstance(searched, list) else [searched]
+    return {knob for mapping in mappings if isinstance(mapping, dict) for knob in mapping}
+
+
 def rungs(spec: SweepSpec) -> tuple[int, ...]:
-    """Sentences at which a trial is scored, ascending: ASHA's milestones grace·rfᵏ below the budget, then the budget.
+    """Sentences at which a trial is scored, ascending: the milestones grace·rfᵏ below the budget, then the budget.
 
     A milestone between two whole numbers becomes the upper one, the first count at which Ray takes it for reached
-    (`_Bracket.on_result` of ray.tune.schedulers.async_hyperband compares with ≥).
+    (`_Bracket.on_result` of ray.tune.schedulers.async_hyperband compares with ≥). On the axis of seconds the budget
+    alone: the others are `milestones`.
     """
     budget, scheduler = spec.train.budget.sentences, spec.scheduler
     found: list[int] = []
-    if scheduler.name == "asha" and scheduler.grace is not None:
+    if scheduler.grace is not None and scheduler.axis == "sentences":
         while (milestone := math.ceil(scheduler.grace * scheduler.reduction_factor ** len(found))) < budget:
             found.append(milestone)
     return (*dict.fromkeys(found), budget)
 
 
+def milestones(spec: SweepSpec) -> tuple[float, ...]:
+    """Seconds of training at which a trial is scored, ascending: grace·rfᵏ for k = 0 … 19; none on another axis.
+
+    A trial passes as many as its training lasts. It ends at the budget's sentences all the same, so that trials are
+    compared at equal cost while they run, and at equal sentences when they are done.
+    """
+    scheduler = spec.scheduler
+    if scheduler.axis != "seconds" or scheduler.grace is None:
+        return ()
+    return tuple(float(scheduler.grace * scheduler.reduction_factor**k) for k in range(_MOST_MILESTONES))
+
+
 def spec_hash(spec: SweepSpec) -> str:
     """A hash (hex) of all that decides which trials are proposed, how they train and when they stop.
 
-    Left out: the names, where things run and lie, and the number of trials, so that a sweep resumed elsewhere or
-    extended is still itself.
+    Left out: the names, where things run and lie, what is kept, the number of trials and what ends the sweep, so that
+    a sweep resumed elsewhere or extended is still itself. `differences` says what two hashes differ in.
     """
-    names = ("name", "description", "trials", "resources", "data_dir", "tracking_uri")
-    said = spec.model_dump(mode="json", exclude=set(names))
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(deciding(spec), sort_keys=True).encode()).hexdigest()
 
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a sweep file, for editors; `search` lists every knob that may be searched."""
-    schema = SweepSpec.model_json_schema()
-    mapping = {
-        "type": "object",
-        "properties": {
-            knob: {
-                "anyOf": [{"$ref": "#/$defs/Range"}, {"$ref": "#/$defs/Choices"}],
-                "description": knob_schema(knob).get("description", ""),
-            }
-            for knob in SEARCHABLE
-        },
-        "additionalProperties": False,
-    }
-    schema["$defs"]["Grid"] = mapping
-    schema["properties"]["search"] |= {"anyOf": [{"$ref": "#/$defs/Grid"}, {"type": "array", "items": mapping}]}
-    schema["properties"]["search"]["anyOf"][1]["items"] = {"$ref": "#/$defs/Grid"}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    return with_knobs(SweepSpec.model_json_schema())

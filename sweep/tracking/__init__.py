@@ -1,1 +1,1 @@
-"""A sweep in MLflow: `mirror` follows the record, `runs` is a trial there, `ui` serves the comparison page."""
+"""A sweep in MLflow: `mirror` follows the record, `runs` writes it there, `ui` serves the comparison page."""

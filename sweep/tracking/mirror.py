@@ -2,12 +2,13 @@
 
 `Mirror` follows the record, so nothing hangs on Ray's callbacks (Ray's own MLflow callback blocks the driver while a
 server is dead, then ends the sweep). What was sent is kept in the sweep's `mlflow.json`. Whatever is sent twice, since
-a process died in between, keeps its run, its step and its time, and MLflow stores it once.
+a process died or a server did not answer in between, keeps its run, its step and its time, and MLflow stores it once.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -16,15 +17,17 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from sweep.record import Record
-from sweep.tracking.runs import Runs, read_sent
+from sweep.tracking.runs import Runs
+from sweep.tracking.sent import read_sent
 
 _CLIENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the mirror tries again by itself; seven retries take four minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # else two lines a trial among the results, and one more request
 }
-_LAST_TRIES = 2
+_LONGEST_WAIT_S = 30.0
 _DATABASE = "mlflow.db"
 
 
@@ -70,7 +73,10 @@ def create_store(uri: str) -> None:
 
 
 class Mirror(threading.Thread):
-    """Sends a record to MLflow while it grows. No fault of MLflow reaches the sweep: the next round tries again.
+    """Sends a record to MLflow while it grows. No fault of MLflow reaches the sweep: a later round tries again.
+
+    While the store does not take anything, the rounds are ever further apart, up to half a minute. Standard error says
+    once that it is away and once that it is back.
 
     Args:
         record: the sweep.
@@ -84,6 +90,7 @@ class Mirror(threading.Thread):
         self._runs: Runs | None = None
         self._ending = threading.Event()
         self._fault: Exception | None = None
+        self._is_away = self._was_away = False
 
     def start(self) -> None:
         """Create the store, which no trial and no second thread may do, and begin to follow."""
@@ -93,20 +100,33 @@ class Mirror(threading.Thread):
         super().start()
 
     def run(self) -> None:
-        try:
-            with FileLock(self._record.folder / "mlflow.lock", blocking=False):
-                self._follow()
-        except Timeout:
-            self._fault = RuntimeError("another process is sending this sweep")
+        lock = FileLock(self._record.folder / "mlflow.lock", blocking=False)
+        while True:
+            is_last = self._ending.is_set()
+            try:
+                with lock:
+                    self._follow()
+                return
+            except Timeout:  # `stsweep ui` sends what an earlier driver could not
+                self._fault = RuntimeError("another process is sending this sweep")
+            except OSError as fault:  # the sweep of somebody else, say
+                self._fault = fault
+            if is_last:
+                return
+            self._ending.wait(self._interval_s)
 
     def _follow(self) -> None:
-        while not self._ending.wait(self._interval_s):
+        wait_s = self._interval_s
+        while not self._ending.wait(wait_s):
             self._send()
-        for left in reversed(range(_LAST_TRIES)):
-            self._send()
-            if self._fault is None or not left:
-                return
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S) if self._is_away else self._interval_s
+        was_away_before = self._is_away
+        if self._fault is not None or self._was_away:
+            self._runs = None  # a run that was refused may be taken now, and one made unseen has surely appeared
+        self._send()
+        if self._fault is not None and not was_away_before:
             time.sleep(self._interval_s)
+            self._send()
 
     def _send(self) -> None:
         try:
@@ -115,7 +135,18 @@ class Mirror(threading.Thread):
                 self._runs = Runs(self._record, self._uri, in_root=in_root)
             self._fault = self._runs.send()
         except Exception as fault:
-            self._fault = fault
+            self._fault, self._runs = fault, None
+            if not self._is_away:
+                self._say(f"gets nothing for now ({_reason(fault)}); the sweep goes on, and sends the rest later")
+            self._is_away = self._was_away = True
+        else:
+            if self._is_away:
+                self._say("is back and has what it missed")
+            self._is_away = False
+
+    def _say(self, what: str) -> None:
+        with suppress(OSError):  # nobody reads standard error any more
+            print(f"MLflow at {self._uri} {what}", file=sys.stderr, flush=True)
 
     def finish(self, timeout_s: float) -> list[str]:
         """Send what is left, give every run its final status, and stop. Call it when the record is released.
@@ -134,9 +165,17 @@ class Mirror(threading.Thread):
             self._fault = TimeoutError(f"not done after {timeout_s:g} s")
         if self._fault is None:
             return []
-        said = " ".join(str(self._fault).split()) or type(self._fault).__name__
         return [
-            f"MLflow at {self._uri} does not have everything of sweep {self._record.name}: {said[:300]}",
+            f"MLflow at {self._uri} does not have everything of sweep {self._record.name}: {_reason(self._fault)}",
             f"Nothing is lost: every row is in {self._record.folder / 'trials'}.",
-            f"Next: stsweep ui {self._record.name} --root {self._record.folder.parent}, which sends the rest",
+            f"Next: stsweep ui {self._record.argument}, which sends the rest",
         ]
+
+
+def _reason(fault: BaseException) -> str:
+    """What went wrong in a few words: of a failed connection what the system said, five exceptions down."""
+    deepest = fault
+    while (cause := deepest.__cause__ or deepest.__context__) is not None:
+        deepest = cause
+    told = deepest if isinstance(deepest, OSError) else fault
+    return (" ".join(str(told).split()) or type(told).__name__)[:300]

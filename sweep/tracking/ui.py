@@ -19,7 +19,7 @@ from urllib.parse import quote
 from sweep.errors import Exit, Problem, Refused, Unreachable
 from sweep.record import Record
 from sweep.tracking.mirror import Mirror, mirrored_uri
-from sweep.tracking.runs import read_sent
+from sweep.tracking.sent import read_sent
 
 _UP_WITHIN_S = 60.0
 _ENVIRONMENT = {

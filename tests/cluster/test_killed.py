@@ -1,69 +1,131 @@
-"""`kill -9`: what was written stays whole, and the record says what happened."""
+"""`kill -9` of the driver, a trial or all of Ray; Ctrl-C once and twice; SIGTERM: nothing is lost, nothing doubled."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-import subprocess
-import sys
+import sqlite3
 import time
-from pathlib import Path
+from collections.abc import Iterator
 
-SPEC = """
-name: killed
-train:
-  encoder: {{name: {encoder}}}
-  data: {{corpus: [{corpus}]}}
-  optim: {{batch_size: 16}}
-  budget: {{sentences: 200000}}
-search:
-  optim.learning_rate: {{low: 1e-4, high: 1e-3, log: true}}
-sampler: {{name: random}}
-scheduler: {{name: asha, grace: 64, reduction_factor: 4}}
-objective: {{task: demo, split: dev}}
-trials: 4
-"""
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from tests.cluster.driving import Sweep, outcome
+
+TOLD = {"completed": "COMPLETE", "stopped": "PRUNED"}
 
 
-def _processes_naming(text: str) -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                if text in (entry / "cmdline").read_text():
-                    found.append(int(entry.name))
-            except OSError:
-                continue
-    return found
+@pytest.fixture(scope="module")
+def undisturbed(workshop, environment) -> Iterator[Sweep]:
+    sweep = Sweep(workshop, environment, "undisturbed")
+    assert sweep.run_to_the_end() == 0, sweep.log.read_text()
+    yield sweep
+    sweep.clean()
 
 
-def test_a_killed_driver_leaves_its_rows_an_interrupted_sweep_and_no_process(workshop, environment, stsweep, tmp_path):
-    (workshop / "killed.yaml").write_text(SPEC.format(encoder=workshop / "encoder", corpus=workshop / "corpus.txt"))
-    folder = workshop / "sweeps" / "killed"
-    ray_folder = Path(f"/tmp/rk{os.getpid()}")
-    variables = environment | {"RAY_TMPDIR": str(ray_folder)}
-    ray_folder.mkdir()
-    with (tmp_path / "driver.log").open("w") as log:
-        driver = subprocess.Popen(
-            [sys.executable, "-m", "sweep", "run", "killed.yaml", "--root", "sweeps"],
-            cwd=workshop, env=variables, stdout=log, stderr=log,
-        )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not any(path.stat().st_size for path in folder.glob("trials/*/rows.jsonl")):
-        assert driver.poll() is None and time.monotonic() < deadline, (tmp_path / "driver.log").read_text()
-        time.sleep(0.2)
-    running = json.loads(stsweep("status", "killed", "--json").stdout)
-    assert running["state"] == "running"
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
-    after = json.loads(stsweep("status", "killed", "--json").stdout)
-    assert after["state"] == "interrupted"
-    assert any(trial["rows"] for trial in after["trial"])
-    assert {trial["state"] for trial in after["trial"]} <= {"interrupted", "stopped", "completed"}
-    refused = stsweep("run", "killed.yaml", "--name", "killed")
-    assert refused.returncode == 2
-    deadline = time.monotonic() + 60
-    while left := _processes_naming(str(ray_folder)):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.5)
+@pytest.fixture
+def sweep(workshop, environment, request) -> Iterator[Sweep]:
+    found = Sweep(workshop, environment, f"k-{request.node.name.split('[')[-1].rstrip(']').replace('_', '-')[:40]}")
+    yield found
+    found.clean()
+
+
+def mlflow_runs(sweep: Sweep) -> list[tuple[str, str, int]]:
+    """(trial, status, scores) of every run of a trial."""
+    with sqlite3.connect(sweep.workshop / "sweeps" / "mlflow.db") as store:
+        return store.execute(
+            "select t.value, r.status, (select count(*) from metrics m where m.run_uuid = r.run_uuid and key = 'score')"
+            " from runs r join tags t on t.run_uuid = r.run_uuid and t.key = 'stsweep.trial'"
+            " join tags s on s.run_uuid = r.run_uuid and s.key = 'stsweep.sweep' where s.value = ? order by t.value",
+            (sweep.name,),
+        ).fetchall()
+
+
+def check_whole(sweep: Sweep, undisturbed: Sweep) -> None:
+    """The same trials with the same rows, once each, in the record, in Optuna and in MLflow."""
+    found = outcome(sweep.record)
+    assert found == outcome(undisturbed.record)
+    log = JournalStorage(JournalFileBackend(str(sweep.record.folder / "study.log")))
+    study = optuna.load_study(storage=log, study_name=sweep.name)
+    assert [trial.state.name for trial in study.trials] == [TOLD[trial["state"]] for trial in found]
+    assert [trial.intermediate_values for trial in study.trials] == [
+        {row["rung_index"]: row["score"] for row in trial["rows"]} for trial in found
+    ]
+    assert mlflow_runs(sweep) == [(str(trial["number"]), "FINISHED", len(trial["rows"])) for trial in found]
+
+
+@pytest.mark.parametrize("what", ["driver", "trial", "ray"])
+def test_what_was_killed_goes_on_and_ends_as_if_nothing_had_been(what, sweep, undisturbed):
+    driver = sweep.start()
+    sweep.wait_for("trials/0000/checkpoint/manifest.json")
+    assert sweep.kill(what)
+    if what == "trial":
+        assert driver.wait(timeout=240) == 0, "the driver lives, and continues the trial"
+    else:
+        assert driver.wait(timeout=120) != 0
+        sweep.wait_for_no_process()
+        first = sweep.record.trials()[0]
+        assert first.state == "interrupted"
+        assert sweep.run_to_the_end() == 0, sweep.log.read_text()[-3000:]
+    check_whole(sweep, undisturbed)
+
+
+def test_a_running_sweep_is_refused_to_a_second_driver_which_is_told_the_first(sweep, stsweep):
+    driver = sweep.start()
+    sweep.wait_for("driver.json")
+    refused = stsweep("resume", sweep.name)
+    assert refused.returncode == 3, refused.stderr
+    assert f"process {driver.pid} on {os.uname().nodename}" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert stsweep("extend", sweep.name, "--trials", "2").returncode == 3
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_one_signal_saves_the_running_trial_and_says_how_to_go_on(number, code, sweep, undisturbed):
+    driver = sweep.start()
+    sweep.wait_for("trials/0000/rows.jsonl")
+    if number == signal.SIGINT:
+        os.killpg(driver.pid, number)  # as a terminal does: to every process of the group
+    else:
+        driver.send_signal(number)
+    assert driver.wait(timeout=60) == code, sweep.log.read_text()[-3000:]
+    said = sweep.log.read_text()
+    assert f"stsweep resume {sweep.name}" in said
+    assert "Traceback" not in said
+    assert (sweep.record.trial_folder(0) / "checkpoint" / "manifest.json").exists()
+    sweep.wait_for_no_process()
+    assert sweep.run_to_the_end() == 0, sweep.log.read_text()[-3000:]
+    check_whole(sweep, undisturbed)
+
+
+def test_a_second_ctrl_c_ends_at_once_and_leaves_no_process(workshop, environment):
+    sweep = Sweep(workshop, environment, "twice", slots=2)
+    try:
+        driver = sweep.start()
+        sweep.wait_for("trials/*/rows.jsonl")
+        os.killpg(driver.pid, signal.SIGINT)
+        time.sleep(0.05)
+        begin = time.monotonic()
+        os.killpg(driver.pid, signal.SIGINT)
+        assert driver.wait(timeout=30) == 130
+        assert time.monotonic() - begin < 20
+        sweep.wait_for_no_process(20)
+        assert "Traceback" not in sweep.log.read_text()
+    finally:
+        sweep.clean()
+
+
+def test_an_ended_sweep_is_extended_by_exactly_so_many_trials(undisturbed, stsweep):
+    before = outcome(undisturbed.record)
+    ran = stsweep("extend", undisturbed.name, "--trials", "2", RAY_TMPDIR=str(undisturbed.ray_folder))
+    assert ran.returncode == 0, ran.stderr
+    after = outcome(undisturbed.record)
+    assert len(after) == len(before) + 2
+    assert after[: len(before)] == before
+    status = json.loads(stsweep("status", undisturbed.name, "--json").stdout)
+    assert status["state"] == "finished"
+    assert len(mlflow_runs(undisturbed)) == len(after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,10 +65,10 @@ def killed(workshop, environment) -> Path:
     return folder
 
 
-def measured(folder: Path) -> list[tuple[int, int, int, float, float | None]]:
+def measured(folder: Path) -> list[tuple[float, int, int, float, float | None]]:
     """What of the rows does not depend on time."""
 
-    def plain(row: Row) -> tuple[int, int, int, float, float | None]:
+    def plain(row: Row) -> tuple[float, int, int, float, float | None]:
         return row.rung, row.step, row.sentences, row.score, row.loss
 
     return [plain(row) for row in RowLog(folder).read()]
@@ -123,7 +124,7 @@ def test_a_folder_that_exists_is_refused_and_nothing_in_it_changes(undisturbed, 
     [
         ("optim.learning_rate=1e-2", "optim.learning_rate: 0.001 in undisturbed and 0.01 now"),
         ("scheduler.grace=3200", "scheduler: rungs 400, 800, 1600, 3200, 6400 in undisturbed and rungs 3200, 6400 now"),
-        ("scheduler.name=none", "and rungs 6400 now"),
+        ("scheduler.reduction_factor=4", "and rungs 400, 1600, 6400 now"),
         ("objective.metric=pearson", "objective: demo dev spearman in undisturbed and demo dev pearson now"),
     ],
 )
@@ -142,6 +143,30 @@ def test_a_missing_corpus_is_refused_and_leaves_no_folder(workshop, stsweep):
     assert "gone.txt" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert not (workshop / "none").exists()
+
+
+def test_resuming_from_a_damaged_checkpoint_is_refused_and_nothing_changes(undisturbed, workshop, stsweep):
+    """A trial of a sweep would begin anew by itself; here a person decides."""
+    shutil.copytree(workshop / "undisturbed", workshop / "damaged")
+    weights = workshop / "damaged" / "checkpoint" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-9])
+    before = contents(workshop / "damaged")
+    refused = stsweep("train", "alone.yaml", "--out", "damaged", "--resume")
+    assert refused.returncode == 2
+    assert "weights.safetensors has" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert contents(workshop / "damaged") == before
+
+
+def test_a_run_may_be_scored_at_seconds_of_training(workshop, stsweep):
+    seconds = ("--set", "scheduler.axis=seconds", "--set", "scheduler.grace=0.05", "--set", "budget.sentences=1600")
+    ran = stsweep("train", "alone.yaml", "--out", "timed", *seconds)
+    assert ran.returncode == 0, ran.stderr
+    *rungs, end = RowLog(workshop / "timed").read()
+    assert [row.rung for row in rungs] == [0.05 * 2**row.rung_index for row in rungs]
+    assert all(row.rung <= row.train_seconds for row in rungs)
+    assert (end.sentences, end.is_end, end.rung) == (1600, True, end.train_seconds)
+    assert ran.stderr.count(" s  score ") == len(rungs) + 1
 
 
 def test_resuming_what_never_began_is_refused_and_leaves_no_folder(workshop, stsweep):

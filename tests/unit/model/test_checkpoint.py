@@ -1,7 +1,9 @@
+import json
+
 import pytest
 import torch
 
-from model.checkpoint import load_checkpoint, save_checkpoint
+from model.checkpoint import DamagedError, load_checkpoint, save_checkpoint, tidy_checkpoint
 from model.errors import InputError
 
 FILES = ["weights.safetensors", "state.pt", "manifest.json"]
@@ -33,6 +35,37 @@ def test_what_a_killed_save_left_behind_is_removed_by_the_next(folder):
     (leftover / "weights.safetensors").write_bytes(b"half")
     save_checkpoint(folder, {"w": torch.zeros(1)}, {"step": 4})
     assert [entry.name for entry in folder.parent.iterdir()] == ["checkpoint"]
+
+
+def test_a_save_that_was_killed_between_its_renames_leaves_the_checkpoint_before_it(folder):
+    folder.rename(folder.with_name(".checkpoint.old"))
+    folder.with_name(".checkpoint.part").mkdir()
+    tidy_checkpoint(folder)
+    assert [entry.name for entry in folder.parent.iterdir()] == ["checkpoint"]
+    assert load_checkpoint(folder)[1]["step"] == 3
+
+
+def test_a_replaced_checkpoint_whose_removal_was_cut_short_is_removed(folder):
+    folder.with_name(".checkpoint.old").mkdir()
+    tidy_checkpoint(folder)
+    assert [entry.name for entry in folder.parent.iterdir()] == ["checkpoint"]
+    assert load_checkpoint(folder)[1]["step"] == 3
+
+
+def test_a_save_that_fails_leaves_the_checkpoint_before_it_and_nothing_else(folder):
+    """A function cannot be pickled; a full disk would end at the same place."""
+    with pytest.raises(Exception, match="pickle"):
+        save_checkpoint(folder, {"w": torch.zeros(1)}, {"step": lambda: 4})
+    assert [entry.name for entry in folder.parent.iterdir()] == ["checkpoint"]
+    assert load_checkpoint(folder)[1]["step"] == 3
+
+
+@pytest.mark.parametrize("other", [1, 3])
+def test_another_format_is_refused_with_both(folder, other):
+    manifest = folder / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": other}))
+    with pytest.raises(DamagedError, match=rf"format {other}; this version of stsweep reads \d"):
+        load_checkpoint(folder)
 
 
 @pytest.mark.parametrize("name", FILES)

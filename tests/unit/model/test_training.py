@@ -1,5 +1,6 @@
 import gc
 import itertools
+import math
 import weakref
 
 import numpy as np
@@ -87,6 +88,114 @@ def test_a_resumed_run_has_the_losses_and_weights_of_the_undisturbed_one(config,
         resumed.append(progress.loss)
     assert resumed == undisturbed[3:]
     assert all(torch.equal(tensor, weights[name]) for name, tensor in _weights(progress).items())
+
+
+POINTS = [2 * BATCH, 7 * BATCH]
+TWELVE_STEPS = {"budget.sentences": 12 * BATCH, "optim.learning_rate": 1e-3}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(student, corpus):
+    """Of twelve steps: step and loss at each point, and the weights at the end."""
+    config = TrainConfig.from_flat(
+        {"encoder.name": str(student), "data.corpus": str(corpus), "optim.batch_size": BATCH, "precision": "fp32"}
+        | TWELVE_STEPS
+    )
+    found = []
+    for progress in train(config, evaluate_at=POINTS, threads=1):
+        found.append((progress.rung, progress.step, progress.loss))
+    return config, found, _weights(progress)
+
+
+def _from_asking(times):
+    asked = itertools.count(1)
+    return lambda: next(asked) >= times
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_run_interrupted_anywhere_goes_on_with_the_losses_and_weights_of_the_undisturbed_one(
+    undisturbed, tmp_path, seed
+):
+    """Interrupted three times at random: the mean of a stretch that was cut has the bits of the whole one's."""
+    config, expected, weights = undisturbed
+    rng = np.random.default_rng(seed)
+    found, cuts, checkpoint = [], [], None
+    while not found or found[-1][1] < 12:
+        steps = int(rng.integers(1, 6)) if len(cuts) < 3 else 99
+        running = train(config, evaluate_at=POINTS, threads=1, resume_from=checkpoint, interrupt=_from_asking(steps))
+        for progress in running:
+            if progress.rung is None:
+                cuts.append(progress.step)
+                checkpoint = tmp_path / "checkpoint"
+                progress.save(checkpoint)
+                break
+            found.append((progress.rung, progress.step, progress.loss))
+        running.close()
+        torch.manual_seed(steps)
+    assert cuts
+    assert found == expected
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in _weights(progress).items())
+
+
+def test_an_interruption_that_is_not_taken_changes_nothing(undisturbed):
+    config, expected, weights = undisturbed
+    found, between = [], []
+    for progress in train(config, evaluate_at=POINTS, threads=1, interrupt=lambda: True):
+        if progress.rung is None:
+            between.append(progress.step)
+            progress.encoder.encode(["a man plays the guitar"])
+        else:
+            found.append((progress.rung, progress.step, progress.loss))
+    assert between == [1, 3, 4, 5, 6, 8, 9, 10, 11]
+    assert found == expected
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in _weights(progress).items())
+
+
+def test_only_the_end_of_the_budget_is_the_end(config):
+    ends = [(p.rung, p.is_end) for p in train(config, evaluate_at=[23], threads=1, interrupt=lambda: True)]
+    assert ends == [(None, False)] * 5 + [(23, False), (24, True)]
+
+
+@pytest.mark.parametrize("fractions", [(0.1, 0.4, 100.0), (0.5, 0.5000001, 0.9), ()])
+def test_seconds_as_points_are_passed_at_the_first_step_that_ends_there_or_later(config, fractions):
+    """Interrupted after every step, so that the same run tells when each of its steps ended."""
+    *_, whole = train(config, threads=1)
+    points = [whole.seconds * fraction for fraction in fractions]
+    seen = list(train(config, evaluate_at=points[::-1], axis="seconds", threads=1, interrupt=lambda: True))
+    assert [p.step for p in seen] == [1, 2, 3, 4, 5, 6]
+    before = 0.0
+    for progress in seen:
+        passed = [point for point in points if before < point <= progress.seconds]
+        if progress.step == 6:
+            assert (progress.rung, progress.is_end) == (progress.seconds, True)
+        else:
+            assert (progress.rung, progress.is_end) == (max(passed, default=None), False)
+        before = progress.seconds
+
+
+def test_a_run_in_seconds_goes_on_after_its_last_point(config, tmp_path):
+    running = train(config, evaluate_at=[1e-9, 2e-9, 1e9], axis="seconds", threads=1)
+    first = next(running)
+    assert (first.rung, first.step) == (2e-9, 1)
+    first.save(tmp_path / "checkpoint")
+    running.close()
+    again = train(config, evaluate_at=[1e-9, 2e-9, 1e9], axis="seconds", threads=1, resume_from=tmp_path / "checkpoint")
+    (end,) = list(again)
+    assert (end.step, end.is_end, end.rung) == (6, True, end.seconds)
+    assert end.seconds > first.seconds
+
+
+def test_a_run_in_seconds_saved_at_its_end_has_nothing_left_to_do(config, tmp_path):
+    running = train(config, axis="seconds", threads=1)
+    next(running).save(tmp_path / "checkpoint")
+    running.close()
+    assert list(train(config, evaluate_at=[1e9], axis="seconds", threads=1, resume_from=tmp_path / "checkpoint")) == []
+
+
+@pytest.mark.parametrize("point", [0.0, -1.0, math.inf, math.nan])
+def test_a_point_that_is_no_time_is_refused(config, point):
+    with pytest.raises(InputError, match="seconds of training"):
+        next(train(config, evaluate_at=[point], axis="seconds"))
 
 
 def test_what_the_consumer_does_between_two_points_changes_nothing(config):

@@ -73,6 +73,7 @@ def row(index: int, score: float = 50.0, **changes: Any) -> Row:
         "busy_seconds": 10.0 * (index + 1),
         "started": STARTED,
         "time": STARTED + 12.0 * (index + 1),
+        "is_end": index == len(RUNGS) - 1,
     }
     return Row(**values | changes)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -66,6 +67,47 @@ def test_the_plan_says_rungs_trials_and_cost(world: Path) -> None:
     assert plan.at_once == os.cpu_count()
     (note,) = plan.notes  # of STS-B dev's leak
     assert "objective.task=stsb-dev-clean" in note
+
+
+def test_hyperband_median_and_seconds_are_planned_as_far_as_they_are_known(world: Path) -> None:
+    both = check(spec_of(world, "scheduler.name=hyperband", "scheduler.brackets=2"))
+    first, second, last = (rung.trials for rung in both.rungs)
+    assert first == 16 and second is not None and last is not None
+    assert 4 < second < 16 and 1 < last < 4, "a later bracket stops later"
+    median = check(spec_of(world, "scheduler.name=median"))
+    assert [rung.trials for rung in median.rungs] == [16, None, None]
+    assert (median.expected_sentences, median.most_sentences) == (None, 16 * 1600)
+    seconds = check(spec_of(world, "scheduler.axis=seconds"))
+    assert seconds.milestones[:3] == (100, 400, 1600) and seconds.expected_sentences is None
+    assert [rung.sentences for rung in seconds.rungs] == [1600]
+
+
+def test_a_sweep_that_its_disk_cannot_hold_is_refused(world: Path) -> None:
+    root = world / "sweeps"
+    assert check(spec_of(world), root=root).disk.free is not None
+    header = json.dumps({"w": {"dtype": "F32", "shape": [2**38], "data_offsets": [0, 2**40]}}).encode()
+    with (world / "student" / "model.safetensors").open("wb") as file:  # a terabyte, all of it a hole
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + 2**40)
+    assert shutil.disk_usage(world).free < 5 * 2**40, "this test needs a smaller disk"
+    with pytest.raises(Refused, match="may hold") as refusal:
+        check(spec_of(world), root=root)
+    assert [problem.key for problem in refusal.value.problems] == ["--root"]
+    assert not root.exists()
+    check(spec_of(world))  # nobody said where
+
+
+def test_what_may_end_the_sweep_early_is_in_the_plan(world: Path) -> None:
+    assert check(spec_of(world)).limits == {}
+    limits = check(spec_of(world, "stop.wall_hours=2", "stop.plateau_trials=8")).limits
+    assert limits == {"wall_hours": 2, "plateau_trials": 8, "plateau_gain": 0.1}
+
+
+def test_a_name_that_is_taken_is_a_note(world: Path) -> None:
+    spec = spec_of(world)
+    assert not any("taken" in note for note in check(spec, root=world / "sweeps").notes)
+    (world / "sweeps" / "s").mkdir(parents=True)
+    assert any("taken" in note for note in check(spec, root=world / "sweeps").notes)
 
 
 def test_a_check_takes_less_than_two_seconds(world: Path) -> None:

@@ -35,6 +35,10 @@ def test_set_repairs_a_mistake_of_the_file(tmp_path: Path) -> None:
         ("trials=many", "a whole number from 1"),
         ("optim.batch_size=1", "from 2"),
         ("search.seed=1", "edit the file"),
+        ("points=[]", "edit the file"),
+        ("stop.wall_hours=0", "above 0"),
+        ("stop.wal_hours=1", "did you mean stop.wall_hours?"),
+        ("sampler.name=gird", "did you mean grid?"),
         ("objective.split=test", "opened once"),
     ],
 )
@@ -42,3 +46,12 @@ def test_a_mistaken_override_is_named_in_place_of_a_line(tmp_path: Path, overrid
     said = one_problem(tmp_path, WHOLE, override)
     assert said.startswith(f"--set {override}: ")
     assert words in said
+
+
+def test_set_reaches_the_limits_and_lists_of_names(tmp_path: Path) -> None:
+    changes = ("stop.wall_hours=0.5", "stop.target=80", "keep_best=2", "sampler.warm_start=[first, 007]")
+    spec = load(tmp_path, WHOLE, *changes)
+    assert (spec.stop.wall_hours, spec.stop.target, spec.keep_best) == (0.5, 80, 2)
+    assert spec.sampler.warm_start == ("first", "007")
+    for nothing in ("[]", ""):
+        assert load(tmp_path, WHOLE, *changes, f"sampler.warm_start={nothing}").sampler.warm_start == ()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from sweep.spec.space import conditions
 from tests.unit.sweep.specs import SMALL, load, one_problem
 
 
@@ -37,6 +38,26 @@ def test_local_encoders_become_absolute_and_hub_ids_stay(tmp_path: Path, monkeyp
     spec = load(tmp_path, text)
     assert (spec.train.encoder.name, spec.train.teacher.name) == (f"{tmp_path}/mine", f"{tmp_path}/later")
     assert spec.model_dump()["search"]["encoder.name"]["choices"] == (f"{tmp_path}/mine", "some/model", "package:x")
+
+
+def test_paths_in_conditions_and_points_mean_the_choices_they_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    text = f"""{SMALL}train: {{encoder: {{name: mine}}}}
+search:
+  encoder.name: {{choices: [mine, ./later, some/model]}}
+  encoder.keep_layers: {{choices: [[0], [0, 5]], when: {{encoder.name: [mine, ./later]}}}}
+  encoder.max_length: {{choices: [8, 16], when: {{encoder.name: ./later}}}}
+points: [{{encoder.name: ./later}}, {{encoder.name: some/model}}]
+"""
+    spec = load(tmp_path, text)
+    assert conditions(spec) == {
+        "encoder.keep_layers": {"encoder.name": (f"{tmp_path}/mine", f"{tmp_path}/later")},
+        "encoder.max_length": {"encoder.name": (f"{tmp_path}/later",)},
+    }
+    assert spec.points == ({"encoder.name": f"{tmp_path}/later"}, {"encoder.name": "some/model"})
 
 
 def test_the_data_folder_is_the_files_or_the_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

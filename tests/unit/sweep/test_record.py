@@ -54,7 +54,7 @@ def test_what_was_written_is_read_back_by_another_reader(tmp_path):
     rows = (row(0, 40.25), row(1, FLOOR, failure="diverged", loss=None))
     write_trial(record, 0, rows, "diverged", "the loss is inf")
     record.write_baselines({"untrained": 12.5, "teacher": None})
-    record.write_slots(3)
+    record.change(slots=3)
     read = Record.open(tmp_path, "s")
     (trial,) = read.trials()
     assert (trial.number, trial.state, trial.reason, trial.rows) == (0, "diverged", "the loss is inf", rows)
@@ -172,8 +172,8 @@ def test_an_unknown_name_is_refused_with_the_nearest(tmp_path):
 
 
 def test_a_record_of_a_newer_program_is_refused(tmp_path):
-    new_record(tmp_path, format=3)
-    with pytest.raises(Refused, match="format 3"):
+    new_record(tmp_path, format=9)
+    with pytest.raises(Refused, match="format 9"):
         Record.open(tmp_path, "s")
 
 

@@ -9,11 +9,15 @@ from pathlib import Path
 import cloudpickle
 import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from ray.tune.search import Searcher
 
-from sweep.record import FLOOR, Record, Row, RowLog, write_whole
-from sweep.searcher import OptunaBridge, create_study
-from tests.unit.sweep.specs import ABOUT, RUNGS, load, row
+from sweep.files import write_whole
+from sweep.record import FLOOR, Record, Row, RowLog
+from sweep.searcher import Bridge, make_bridge
+from sweep.spec.space import trial_count
+from tests.unit.sweep.specs import ABOUT, load, row
 
 SPEC = """\
 name: s
@@ -48,30 +52,42 @@ trials: 8
 
 
 class Sweep:
-    """A driver without Ray: asks the bridge, writes what a worker would, and tells the bridge."""
+    """A driver without Ray: asks the bridge, writes what a worker would, and tells the scheduler and the bridge."""
 
     def __init__(self, root: Path, text: str = SPEC, *overrides: str, name: str = "s") -> None:
         root.mkdir(exist_ok=True)
-        spec = load(root, text, *overrides)
-        self.record = Record.create(root / "sweeps", name, spec.to_yaml(), ABOUT)
-        self.study = create_study(spec, self.record.folder, name)
-        self.bridge = OptunaBridge(spec, self.record, self.study, top_rung=RUNGS[-1])
+        self.spec = load(root, text, *overrides)
+        about = ABOUT | {"trials": trial_count(self.spec)}
+        self.record = Record.create(root / "sweeps", name, self.spec.to_yaml(), about)
+        self.start()
+
+    def start(self) -> None:
+        self.bridge, self.scheduler, self.closing = make_bridge(self.spec, self.record)
         self.ids = itertools.count()
 
-    def run_one(self, *rows: Row, error: bool = False, written: str | None = None) -> int | None:
+    @property
+    def study(self) -> optuna.Study:
+        log = JournalStorage(JournalFileBackend(str(self.record.folder / "study.log")))
+        return optuna.load_study(storage=log, study_name=self.record.name)
+
+    def run_one(
+        self, *rows: Row, error: bool = False, written: str | None = None, stopped: bool = False
+    ) -> int | None:
         """One trial from proposal to end; its number, or None after the last."""
         trial_id = f"ray{next(self.ids)}"
         proposed = self.bridge.suggest(trial_id)
         if proposed == Searcher.FINISHED:
             return None
         assert isinstance(proposed, dict)
-        folder = self.record.trial_folder(proposed["number"])
+        number: int = proposed["number"]
+        folder = self.record.trial_folder(number)
         for each in rows:
             RowLog(folder).append(each)
         if written is not None:
             write_whole(folder / "error.txt", written)
+        if stopped:
+            self.scheduler.stopped.add(number)
         self.bridge.on_trial_complete(trial_id, error=error)
-        number: int = proposed["number"]
         return number
 
     def told(self, number: int) -> optuna.trial.FrozenTrial:
@@ -93,13 +109,11 @@ def test_a_trial_at_the_top_rung_is_complete_with_its_last_score(tmp_path):
     assert (told.state.name, told.value) == ("COMPLETE", 40.0)
     assert told.intermediate_values == {0: 30.0, 1: 50.0, 2: 40.0}
     assert sweep.ended(number) == ("completed", None)
-    kept = optuna.load_study(study_name="s", storage=f"sqlite:///{sweep.record.folder / 'study.db'}")
-    assert kept.trials == [told], "another process reads the same"
 
 
 def test_a_trial_that_was_stopped_is_pruned_with_its_scores_under_the_rungs_indices(tmp_path):
     sweep = Sweep(tmp_path)
-    number = sweep.run_one(row(0, 30.0), row(1, 20.5))
+    number = sweep.run_one(row(0, 30.0), row(1, 20.5), stopped=True)
     told = sweep.told(number)
     assert told.state.name == "PRUNED"
     assert told.intermediate_values == {0: 30.0, 1: 20.5}
@@ -156,7 +170,7 @@ def test_a_failure_at_the_top_rung_is_no_completion(tmp_path):
 
 def test_the_studys_best_trial_is_the_best_of_the_completed(tmp_path):
     sweep = Sweep(tmp_path, SPEC, "trials=6")
-    sweep.run_one(row(0, 99.0))
+    sweep.run_one(row(0, 99.0), stopped=True)
     sweep.run_one(row(0), row(1), row(2, FLOOR, failure="diverged"), written="nan")
     completed = sweep.run_one(row(0), row(1), row(2, 10.0))
     best = sweep.run_one(row(0), row(1), row(2, 20.0))
@@ -168,7 +182,7 @@ def test_the_studys_best_trial_is_the_best_of_the_completed(tmp_path):
 def test_no_trial_stays_open_in_the_study(tmp_path):
     sweep = Sweep(tmp_path)
     sweep.run_one(row(0), row(1), row(2))
-    sweep.run_one(row(0))
+    sweep.run_one(row(0), stopped=True)
     sweep.run_one(row(0, FLOOR, failure="diverged"))
     sweep.run_one(error=True)
     assert all(trial.state.is_finished() for trial in sweep.study.trials)
@@ -209,7 +223,7 @@ def test_two_sweeps_share_nothing(tmp_path):
     one.run_one(row(0), row(1), row(2, 77.0))
     assert (len(one.study.trials), len(other.study.trials)) == (1, 0)
     assert one.study.study_name != other.study.study_name
-    assert other.run_one(row(0)) == 0
+    assert other.run_one(row(0), stopped=True) == 0
     assert [trial.state.name for trial in one.study.trials] == ["COMPLETE"]
 
 
@@ -268,7 +282,7 @@ def test_a_point_that_breaks_a_rule_over_several_knobs_is_infeasible_and_the_nex
 def test_tunes_snapshot_can_pickle_it(tmp_path):
     sweep = Sweep(tmp_path)
     sweep.bridge.suggest("ray0")
-    assert isinstance(cloudpickle.loads(cloudpickle.dumps(sweep.bridge)), OptunaBridge)
+    assert isinstance(cloudpickle.loads(cloudpickle.dumps(sweep.bridge)), Bridge)
     sweep.bridge.save(str(tmp_path / "snapshot"))
     RowLog(sweep.record.trial_folder(0)).append(row(2))
     sweep.bridge.on_trial_complete("ray0")

@@ -21,7 +21,7 @@ def finished(tmp_path: Path) -> Record:
     write_trial(record, 2, [row(0, 10.0), row(1, 20.0), row(2, 40.125)], "completed")
     write_trial(record, 3, [row(0, FLOOR, failure="diverged", loss=None)], "diverged", "first line\nthe loss is inf\n")
     record.write_baselines({"untrained": 12.345, "teacher": None, "lexical": 50.0})
-    record.write_slots(2)
+    record.change(slots=2)
     record.release()
     return record
 
@@ -32,7 +32,7 @@ def failed(tmp_path: Path) -> Record:
     for number in range(3):
         write_trial(record, number, [], "errored", f"Traceback …\nOSError: disk {number // 2}")
     write_trial(record, 3, [row(0, FLOOR, failure="collapsed")], "collapsed", "all the same")
-    record.write_slots(1)
+    record.change(slots=1)
     record.release()
     return record
 

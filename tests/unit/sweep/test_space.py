@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from sweep.spec.space import distributions, grid_points, trial_config, trial_count
+from sweep.spec.space import distributions, grid_points, one_run, trial_config, trial_count
 from tests.unit.sweep.specs import load
 
 SEARCH = """\
@@ -90,3 +90,22 @@ def test_without_a_grid_the_file_says_how_many_trials(tmp_path: Path) -> None:
 def test_an_empty_search_has_no_distributions(tmp_path: Path, sampler: str) -> None:
     text = f"name: s\nobjective: {{task: demo}}\ntrials: 1\nsampler: {{name: {sampler}}}\n"
     assert distributions(load(tmp_path, text)) == {}
+
+
+def test_one_run_of_any_sweep_loads_again_as_a_sweep_of_one_trial(tmp_path: Path) -> None:
+    text = SEARCH.replace(
+        "pooling: {choices: [cls, avg_last2]}", "pooling: {choices: [cls], when: {views.kind: dropout}}"
+    )
+    text += """  views.kind: {choices: [dropout]}
+points: [{optim.batch_size: 64}]
+sampler: {name: gp, warm_start: [earlier]}
+scheduler: {name: hyperband, grace: 100, reduction_factor: 2}
+stop: {cost: 3, plateau_trials: 5, plateau_gain: 1}
+resources: {cost_per_hour: 2}
+"""
+    spec = load(tmp_path, text)
+    config = trial_config(spec, {"optim.batch_size": 96})
+    alone = load(tmp_path, one_run(spec, config).to_yaml())
+    assert (alone.train, alone.searched, trial_count(alone)) == (config, (), 1)
+    grid = load(tmp_path, ONE_FACTOR_GRIDS)
+    assert load(tmp_path, one_run(grid, grid.train).to_yaml()).train == grid.train

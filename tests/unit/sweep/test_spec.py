@@ -210,9 +210,11 @@ def test_a_resolved_spec_reads_back_to_an_equal_one(tmp_path: Path) -> None:
 
 def test_the_hash_follows_what_decides_scores_and_nothing_else(tmp_path: Path) -> None:
     base = spec_hash(load(tmp_path, WHOLE))
-    for same in ("name=other", "trials=99", "resources.cpus=2", "data_dir=/elsewhere"):
+    apart = ("name=other", "trials=99", "resources.cpus=2", "resources.cost_per_hour=2", "data_dir=/elsewhere")
+    for same in (*apart, "stop.target=80", "stop.wall_hours=1", "keep_best=1", "checkpoint_seconds=1"):
         assert spec_hash(load(tmp_path, WHOLE, same)) == base
-    for other in ("loss.temperature=0.06", "scheduler.grace=3200", "optim.batch_size=32", "sampler.name=random"):
+    trials = ("loss.temperature=0.06", "scheduler.grace=3200", "optim.batch_size=32", "sampler.name=random")
+    for other in (*trials, "scheduler.axis=seconds", "scheduler.name=median", "sampler.warm_start=earlier"):
         assert spec_hash(load(tmp_path, WHOLE, other)) != base
 
 

@@ -50,7 +50,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[TextIO, list[byt
 
 def test_each_row_and_each_end_is_one_line_however_often_it_is_shown(tmp_path):
     record, stream = new_record(tmp_path), io.StringIO()
-    view = PlainLines(3, stream)
+    view = PlainLines(3, lambda: None, stream)
     view.show(record.trials())
     folder = write_trial(record, 0, [row(0, 41.256)])
     write_trial(record, 1, [])
@@ -78,14 +78,14 @@ def test_plain_lines_say_no_end_of_a_trial_that_was_interrupted(tmp_path):
     record, stream = new_record(tmp_path), io.StringIO()
     write_trial(record, 0, [row(0)])
     record.release()
-    PlainLines(3, stream).show(record.trials())
+    PlainLines(3, lambda: None, stream).show(record.trials())
     assert len(stream.getvalue().splitlines()) == 1
 
 
 def test_what_is_no_terminal_gets_plain_lines(tmp_path, monkeypatch):
     assert isinstance(make_view(3, (), io.StringIO()), PlainLines)
     with terminal(monkeypatch) as (stream, _):
-        view = make_view(3, (), stream)
+        view = make_view(3, (), lambda: None, stream)
         view.close()
         assert isinstance(view, LiveTable)
 
@@ -94,7 +94,7 @@ def test_on_a_terminal_the_table_is_redrawn_in_place_and_the_cursor_is_there_aga
     record = new_record(tmp_path)
     folder = write_trial(record, 0, [row(0, 41.25)])
     with terminal(monkeypatch) as (stream, seen):
-        follower = Follower(record, make_view(3, ("loss.temperature",), stream), interval_s=0.01)
+        follower = Follower(record, make_view(3, ("loss.temperature",), lambda: None, stream), interval_s=0.01)
         follower.start()
         deadline = time.monotonic() + 20
         while b"41.25" not in b"".join(seen):
@@ -115,7 +115,7 @@ def test_on_a_terminal_the_table_is_redrawn_in_place_and_the_cursor_is_there_aga
 
 def test_finishing_shows_what_came_after_the_last_look(tmp_path):
     record, stream = new_record(tmp_path), io.StringIO()
-    follower = Follower(record, PlainLines(3, stream), interval_s=3600)
+    follower = Follower(record, PlainLines(3, lambda: None, stream), interval_s=3600)
     follower.start()
     write_trial(record, 0, [row(2)], "completed")
     follower.finish()

@@ -2,14 +2,19 @@ import shutil
 import socket
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
+from sweep.errors import Refused
 from sweep.record import FLOOR, Record, Row, RowLog
+from sweep.tracking.facts import STATUS, param_text
 from sweep.tracking.mirror import Mirror, create_store, default_uri, mirrored_uri, quiet_client
-from sweep.tracking.runs import STATUS, param_text, read_sent
+from sweep.tracking.sent import Notebook, Sent, SentTrial, read_sent
 
 CREATED = 1_700_000_000.25
 
@@ -20,6 +25,7 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("sweeps")
     quiet_client()
     create_store(default_uri(root))
+    shutil.copy(root / "mlflow.db", root / "empty.db")
     return root
 
 
@@ -62,7 +68,7 @@ def _runs(record: Record, uri: str | None = None) -> dict:
     """Run name → run, as MLflow has them; two of one name fail."""
     client = MlflowClient(uri or default_uri(record.folder.parent))
     experiment = client.get_experiment_by_name("stsweep").experiment_id
-    runs = client.search_runs([experiment], filter_string=f"tags.`stsweep.sweep` = '{record.name}'")
+    runs = client.search_runs([experiment], f"tags.`stsweep.sweep` = '{record.name}'")
     names = [run.info.run_name for run in runs]
     assert len(set(names)) == len(names)
     return dict(zip(names, runs, strict=True))
@@ -72,6 +78,13 @@ def _history(record: Record, run: str, metric: str) -> list[tuple[int, int, floa
     client = MlflowClient(default_uri(record.folder.parent))
     points = client.get_metric_history(_runs(record)[run].info.run_id, metric)
     return [(point.step, point.timestamp, point.value) for point in points]
+
+
+def _wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_every_trial_is_a_run_under_the_sweeps_run(root):
@@ -97,6 +110,16 @@ def test_a_row_is_a_point_at_its_rung_index_and_its_own_time(root):
     assert [value for _, _, value in _history(record, "points/0000", "sentences")] == [1024, 2048]
 
 
+def test_what_a_row_weighs_the_score_against_is_a_metric_where_it_was_measured(root):
+    record = _record(root, "against")
+    log = RowLog(record.add_trial(0, {}, {"seed": 0}))
+    log.append(_row(0))
+    log.append(replace(_row(1), size_mb=88.5, latency_ms=3.25))
+    _mirror(record)
+    assert [(step, value) for step, _, value in _history(record, "against/0000", "size_mb")] == [(1, 88.5)]
+    assert [(step, value) for step, _, value in _history(record, "against/0000", "latency_ms")] == [(1, 3.25)]
+
+
 def test_mirroring_a_record_again_doubles_nothing(root):
     record = _record(root, "twice", trials=2)
     _mirror(record)
@@ -116,6 +139,82 @@ def test_what_a_killed_driver_had_sent_but_not_noted_down_is_not_doubled(root):
     assert len(_history(record, "killed/0001", "score")) == 2
 
 
+def test_a_run_made_by_a_request_whose_answer_was_lost_is_deleted(root):
+    record = _record(root, "lost", trials=2)
+    _mirror(record)
+    before = _runs(record)
+    client = MlflowClient(default_uri(root))
+    for run in (before["lost"], before["lost/0001"]):  # as the mirror would make it a second time
+        client.create_run(run.info.experiment_id, run.info.start_time, run.data.tags, run.info.run_name)
+    assert _mirror(record) == []
+    assert {name: run.info.run_id for name, run in _runs(record).items()} == {
+        name: run.info.run_id for name, run in before.items()
+    }
+
+
+def test_a_database_that_was_replaced_gets_everything_again(root, tmp_path):
+    record = _record(tmp_path, "replaced", trials=2)
+    record.write_baselines({"untrained": 61.5})
+    for _ in range(2):
+        shutil.copy(root / "empty.db", tmp_path / "mlflow.db")
+        assert _mirror(record) == []
+        runs = _runs(record)
+        assert runs.keys() == {"replaced", "replaced/0000", "replaced/0001"}
+        assert runs["replaced"].data.metrics == {"baseline.untrained": 61.5}
+        assert runs["replaced"].info.status == "FINISHED"
+        assert len(_history(record, "replaced/0001", "score")) == 2
+
+
+def test_a_resumed_trial_goes_on_in_its_run(root):
+    record = _record(root, "resumed")
+    log = RowLog(record.add_trial(0, {}, {"seed": 0}))
+    log.append(_row(0))
+    _mirror(record)
+    interrupted = _runs(record)
+    assert {run.info.status for run in interrupted.values()} == {"KILLED"}
+    record.drive("stsweep resume resumed")
+    mirror = Mirror(record, default_uri(root), interval_s=0.02)
+    mirror.start()
+    _wait_until(lambda: read_sent(record).trials[0].state == "running")
+    assert {run.info.status for run in _runs(record).values()} == {"RUNNING"}
+    log.append(_row(1))
+    record.end_trial(0, "completed")
+    record.release()
+    assert mirror.finish(timeout_s=60) == []
+    runs = _runs(record)
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert {run.info.run_id for run in runs.values()} == {run.info.run_id for run in interrupted.values()}
+    assert [step for step, _, _ in _history(record, "resumed/0000", "score")] == [0, 1]
+
+
+def test_a_trial_that_goes_on_keeps_no_reason_of_its_interruption(root):
+    record = _record(root, "reason")
+    folder = record.add_trial(0, {}, {"seed": 0})
+    RowLog(folder).append(_row(0))
+    record.end_trial(0, "errored", "the worker process died")
+    _mirror(record)
+    (folder / "end.json").unlink()
+    record = Record.open(root, "reason")
+    record.drive("stsweep resume reason")
+    record.end_trial(0, "completed")
+    _mirror(record)
+    tags = _runs(record)["reason/0000"].data.tags
+    assert (tags["stsweep.state"], tags["stsweep.reason"]) == ("completed", "")
+
+
+def test_an_extended_sweep_gets_its_new_trials_under_the_same_run(root):
+    record = _record(root, "extended", trials=1)
+    _mirror(record)
+    before = _runs(record)
+    record.drive("stsweep extend extended --trials 1")
+    RowLog(record.add_trial(1, {}, {"seed": 1})).append(_row(0))
+    record.end_trial(1, "completed")
+    _mirror(record)
+    after = _runs(record)
+    assert after.keys() == before.keys() | {"extended/0001"}
+    assert after["extended/0001"].data.tags["mlflow.parentRunId"] == before["extended"].info.run_id
+
+
 def test_a_removed_sweep_and_its_namesake_do_not_share_runs(root):
     _mirror(_record(root, "namesake", trials=1))
     first = read_sent(Record.open(root, "namesake"))
@@ -133,10 +232,7 @@ def test_rows_arrive_while_the_sweep_runs(root):
     log = RowLog(record.add_trial(0, {}, {"seed": 0}))
     for index in range(2):
         log.append(_row(index))
-        deadline = time.monotonic() + 30
-        while (sent := read_sent(record)) and (0 not in sent.trials or sent.trials[0].rows <= index):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        _wait_until(lambda rows=index + 1: 0 in (trials := read_sent(record).trials) and trials[0].rows == rows)
     assert _runs(record)["live/0000"].info.status == "RUNNING"
     assert _runs(record)["live"].info.status == "RUNNING"
     record.end_trial(0, "stopped")
@@ -188,6 +284,15 @@ def test_baselines_are_metrics_of_the_sweeps_run(root):
     assert run.info.status == "FINISHED"
 
 
+def test_baselines_measured_again_by_a_resume_are_not_doubled(root):
+    record = _record(root, "remeasured", trials=1)
+    for _ in range(2):
+        record.write_baselines({"untrained": 61.5})
+        _mirror(record)
+        (record.folder / "mlflow.json").unlink()
+    assert [value for _, _, value in _history(record, "remeasured", "baseline.untrained")] == [61.5]
+
+
 def test_a_value_longer_than_mlflow_takes_is_cut(root):
     record = _record(root, "long")
     record.add_trial(0, {}, {"data.corpus": "x" * 7000})
@@ -229,7 +334,7 @@ def test_what_a_store_missed_is_sent_when_it_is_back(root, tmp_path):
     assert mirrored_uri(record) == uri
 
 
-def test_a_dead_server_neither_raises_nor_blocks(tmp_path):
+def test_a_dead_server_neither_raises_nor_blocks_and_is_told_of_once(tmp_path, capsys):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -245,6 +350,53 @@ def test_a_dead_server_neither_raises_nor_blocks(tmp_path):
     assert uri in complaints[0]
     assert str(record.folder) in complaints[1]
     assert "stsweep ui dead" in complaints[2]
+    assert "Connection refused" in complaints[0]
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert told[0].startswith(f"MLflow at {uri} gets nothing for now (")
+
+
+def test_a_server_that_is_away_is_asked_ever_less_often(tmp_path):
+    asked = 0
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        door.settimeout(0.05)
+        record = _record(tmp_path, "away")
+        mirror = Mirror(record, f"http://127.0.0.1:{door.getsockname()[1]}", interval_s=0.01)
+        mirror.start()
+        begin = time.monotonic()
+        while time.monotonic() - begin < 0.6:
+            with suppress(TimeoutError):
+                door.accept()[0].close()
+                asked += 1
+        assert 2 <= asked <= 7, "0.01 + 0.02 + … + 0.32 s"
+    record.release()
+    mirror.finish(timeout_s=10)
+
+
+def test_a_damaged_note_of_what_was_sent_is_refused_and_may_be_removed(root):
+    record = _record(root, "damaged", trials=1)
+    _mirror(record)
+    (record.folder / "mlflow.json").write_text('{"uri": null, "tri')
+    with pytest.raises(Refused, match=r"(?s)damaged.*rm .*mlflow\.json"):
+        read_sent(record)
+    (record.folder / "mlflow.json").unlink()
+    assert _mirror(record) == []
+    assert len(_history(record, "damaged/0000", "score")) == 2
+
+
+def test_what_was_sent_is_noted_once_a_round_and_not_once_a_trial(tmp_path):
+    record = _record(tmp_path, "noted")
+    sent = Sent()
+    notebook = Notebook(record, sent)
+    for number in range(100):
+        sent.trials[number] = SentTrial(run=str(number))
+        notebook.write_now_and_then()
+    assert not (record.folder / "mlflow.json").exists()
+    notebook.write()
+    assert read_sent(record) == sent
+    written = (record.folder / "mlflow.json").stat().st_ino
+    notebook.write()
+    assert (record.folder / "mlflow.json").stat().st_ino == written, "nothing is new"
 
 
 def test_a_server_that_never_answers_is_left_alone_in_time(tmp_path):
@@ -260,7 +412,7 @@ def test_a_server_that_never_answers_is_left_alone_in_time(tmp_path):
     assert "not done after 0.5 s" in complaints[0]
 
 
-def test_of_two_mirrors_of_one_sweep_the_second_sends_nothing(root):
+def test_of_two_mirrors_of_one_sweep_the_second_waits_and_sends_nothing(root):
     record = _record(root, "both", trials=1)
     first = Mirror(record, default_uri(root), interval_s=0.05)
     first.start()
@@ -269,8 +421,11 @@ def test_of_two_mirrors_of_one_sweep_the_second_sends_nothing(root):
     second = Mirror(record, default_uri(root))
     second.start()
     assert "another process" in second.finish(timeout_s=10)[0]
+    third = Mirror(record, default_uri(root), interval_s=0.02)
+    third.start()
     record.release()
     assert first.finish(timeout_s=60) == []
+    assert third.finish(timeout_s=60) == [], "it waited for its turn"
     assert len(_history(record, "both/0000", "score")) == 2
 
 

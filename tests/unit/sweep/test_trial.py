@@ -9,7 +9,9 @@ import math
 import shutil
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,12 @@ from safetensors.torch import load_file, save_file
 from scipy.stats import spearmanr
 
 from evaluation.tasks import load_pairs
+from model.checkpoint import load_checkpoint
 from model.config import POOLING_DEPTH, TrainConfig
 from model.encoder import Encoder, load_encoder, saved_config
 from model.errors import InputError
+from sweep.attempt import attempt
+from sweep.breaks import Breaks
 from sweep.record import FLOOR, Row, RowLog
 from sweep.trial import Job, run_trial
 from tests.tiny import tiny_encoder_folder
@@ -77,6 +82,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def job(home: Path, **changes: Any) -> Job:
     values: dict[str, Any] = {
+        "budget": RUNGS[-1],
         "rungs": RUNGS,
         "task": "stsb",
         "split": "dev",
@@ -109,6 +115,20 @@ def run(home: Path, folder: Path, **changes: Any) -> tuple[tuple[Row, ...], list
     return RowLog(folder).read(), reports
 
 
+def reported(row: Row) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in ("rung", "score", "rung_index", "failure", "is_end")}
+
+
+def timeless(folder: Path) -> list[dict[str, Any]]:
+    """The rows without what depends on time."""
+    timed = {"train_seconds", "busy_seconds", "started", "time"}
+    return [{k: v for k, v in asdict(row).items() if k not in timed} for row in RowLog(folder).read()]
+
+
+def folders(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.is_dir()}
+
+
 def encoders() -> list[Encoder]:
     return [thing for thing in gc.get_objects() if type(thing) is Encoder]
 
@@ -130,16 +150,17 @@ def test_a_row_is_on_disk_before_each_report_and_says_the_same(home, tmp_path):
     def report(said: dict[str, Any]) -> None:
         last = RowLog(tmp_path).read()[-1]
         seen.append(len(RowLog(tmp_path).read()))
-        assert said == {"rung": last.rung, "score": last.score, "rung_index": last.rung_index}
+        assert said == reported(last)
 
     run_trial(job(home), tmp_path, knobs(home), report)
     rows = RowLog(tmp_path).read()
     assert seen == [1, 2, 3]
-    assert [(row.rung_index, row.rung, row.step, row.sentences) for row in rows] == [
-        (0, 8, 2, 8),
-        (1, 16, 4, 16),
-        (2, 32, 8, 32),
+    assert [(row.rung_index, row.rung, row.step, row.sentences, row.is_end) for row in rows] == [
+        (0, 8, 2, 8, False),
+        (1, 16, 4, 16, False),
+        (2, 32, 8, 32, True),
     ]
+    assert '"rung": 8,' in (tmp_path / "rows.jsonl").read_text()
     assert all(row.failure is None and -100 < row.score <= 100 and row.loss > 0 for row in rows)
     assert all(earlier.busy_seconds < later.busy_seconds for earlier, later in itertools.pairwise(rows))
     assert all(row.train_seconds < row.busy_seconds <= row.time - row.started + 1e-3 for row in rows)
@@ -190,7 +211,7 @@ def test_the_time_in_report_is_not_busy_time(home, tmp_path):
 def test_a_diverged_training_ends_with_the_floor_and_its_reason(home, tmp_path, rate):
     rows, reports = run(home, tmp_path, optim__learning_rate=rate)
     assert [(row.failure, row.score, row.rung, row.loss) for row in rows] == [("diverged", FLOOR, RUNGS[0], None)]
-    assert reports == [{"rung": RUNGS[0], "score": FLOOR, "rung_index": 0}]
+    assert reports == [reported(rows[0])]
     assert "diverged at step" in (tmp_path / "error.txt").read_text()
     assert no_nan(tmp_path)
     assert not (tmp_path / "encoder").exists()
@@ -204,7 +225,7 @@ def test_embeddings_that_are_not_finite_are_a_divergence_though_the_loss_was(hom
     (row,) = RowLog(tmp_path).read()
     assert (row.failure, row.score, row.rung, row.step) == ("diverged", FLOOR, BATCH, 1)
     assert math.isfinite(row.loss)
-    assert reports == [{"rung": BATCH, "score": FLOOR, "rung_index": 0}]
+    assert reports == [reported(row)]
     assert "not finite" in (tmp_path / "error.txt").read_text()
     assert no_nan(tmp_path)
 
@@ -222,7 +243,7 @@ def test_a_collapsed_encoder_ends_with_the_floor_and_its_reason(home, tmp_path):
 def test_a_collapse_that_shows_at_the_top_rung_saves_no_encoder(home, tmp_path):
     collapsed = {"encoder__name": str(home / "collapsed"), "optim__learning_rate": 1e-20}
     run_trial(job(home, rungs=RUNGS[-1:]), tmp_path, knobs(home, **collapsed), lambda said: None)
-    assert [row.failure for row in RowLog(tmp_path).read()] == ["collapsed"]
+    assert [(row.failure, row.is_end) for row in RowLog(tmp_path).read()] == [("collapsed", False)]
     assert not (tmp_path / "encoder").exists()
 
 
@@ -243,15 +264,17 @@ def test_a_configuration_that_cannot_work_is_infeasible(home, tmp_path, changes,
     rows, reports = run(home, tmp_path, **changes)
     assert [(row.failure, row.score, row.rung, row.step) for row in rows] == [("infeasible", FLOOR, RUNGS[0], 0)]
     assert rows[0].loss is None
-    assert reports == [{"rung": RUNGS[0], "score": FLOOR, "rung_index": 0}]
+    assert reports == [reported(rows[0])]
     assert said in (tmp_path / "error.txt").read_text()
     assert no_nan(tmp_path)
     assert encoders() == []
 
 
-def test_any_other_fault_is_raised_and_its_traceback_kept(home, tmp_path):
-    with pytest.raises(InputError, match=r"gone\.txt"):
-        run(home, tmp_path, data__corpus=str(tmp_path / "gone.txt"))
+@pytest.mark.parametrize("runs", [attempt, run_trial])
+def test_any_other_fault_leaves_its_traceback_and_is_not_told_to_ray_which_would_run_it_again(home, tmp_path, runs):
+    raised = pytest.raises(InputError, match=r"gone\.txt") if runs is attempt else nullcontext()
+    with raised:
+        runs(job(home), tmp_path, knobs(home, data__corpus=str(tmp_path / "gone.txt")), print)
     kept = (tmp_path / "error.txt").read_text()
     assert kept.startswith("Traceback")
     assert "gone.txt" in kept.splitlines()[-1]
@@ -259,7 +282,7 @@ def test_any_other_fault_is_raised_and_its_traceback_kept(home, tmp_path):
     assert encoders() == []
 
 
-@pytest.mark.parametrize("end", [SystemExit, RuntimeError])
+@pytest.mark.parametrize("end", [SystemExit, KeyboardInterrupt, RuntimeError])
 def test_ending_inside_report_keeps_the_row_and_frees_the_encoder(home, tmp_path, end):
     """Ray ends a trial that its scheduler stopped by `SystemExit` from `report`; the actor lives on."""
     held: list[weakref.ref[Encoder]] = []
@@ -271,7 +294,7 @@ def test_ending_inside_report_keeps_the_row_and_frees_the_encoder(home, tmp_path
 
     gc.disable()  # the trial must not rely on a collection that comes by chance
     try:
-        run_trial(job(home), tmp_path, knobs(home), report)
+        attempt(job(home), tmp_path, knobs(home), report)
     except end:
         alive = [reference() is not None for reference in held]  # while the traceback still holds the trial's frames
     finally:
@@ -279,6 +302,37 @@ def test_ending_inside_report_keeps_the_row_and_frees_the_encoder(home, tmp_path
     assert alive == [False]
     assert [row.rung for row in RowLog(tmp_path).read()] == list(RUNGS[:2])
     assert (tmp_path / "error.txt").exists() == (end is RuntimeError)
+
+
+@pytest.mark.parametrize("end", [SystemExit, KeyboardInterrupt])
+def test_what_ray_ends_a_trial_with_passes(home, tmp_path, end):
+    def report(said: dict[str, Any]) -> None:
+        raise end(0)
+
+    with pytest.raises(end):
+        run_trial(job(home), tmp_path, knobs(home), report)
+
+
+def test_the_first_fault_is_kept(home, tmp_path):
+    """A divergence whose report fails: the report's fault is not why the trial ended."""
+
+    def report(said: dict[str, Any]) -> None:
+        raise RuntimeError("nobody listens")
+
+    run_trial(job(home), tmp_path, knobs(home, optim__learning_rate=1e30), report)
+    assert "diverged at step" in (tmp_path / "error.txt").read_text()
+
+
+def test_main_memory_that_cannot_be_had_is_infeasible(home, tmp_path):
+    """A vocabulary whose embeddings no address space holds: torch's allocator refuses at once."""
+    shutil.copytree(home / "encoder", tmp_path / "huge")
+    settings = tmp_path / "huge" / "config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"vocab_size": 2**44}))
+    huge = {"encoder__name": str(tmp_path / "huge"), "encoder__weights": "random"}
+    rows, reports = run(home, tmp_path, **huge)
+    assert [(row.failure, row.score) for row in rows] == [("infeasible", FLOOR)]
+    assert reports == [reported(rows[0])]
+    assert "allocate" in (tmp_path / "error.txt").read_text()
 
 
 def test_one_trial_after_another_leaves_nothing_and_scores_as_it_would_alone(home, tmp_path):
@@ -291,32 +345,170 @@ def test_one_trial_after_another_leaves_nothing_and_scores_as_it_would_alone(hom
     assert encoders() == []
 
 
-def test_a_killed_run_goes_on_from_its_checkpoint_and_writes_no_row_twice(home, tmp_path):
-    """Killed between the second row and its checkpoint: that rung is trained again, and its row is there already."""
-    kept = job(home, keep_checkpoint=True)
+EVERY_STEP = {"checkpoint_seconds": 0.0}
+"""Every checkpoint is too old at once."""
+EVERY_RUNG = {"checkpoint_seconds": 60.0, "checkpoint_every_rung": True}
 
-    def die(said: dict[str, Any]) -> None:
-        if said["rung_index"] == 1:
-            raise SystemExit
 
-    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
-    undisturbed.mkdir()
-    disturbed.mkdir()
-    run_trial(kept, undisturbed, knobs(home), lambda said: None)
-    with pytest.raises(SystemExit):
-        run_trial(kept, disturbed, knobs(home), die)
-    assert len(RowLog(disturbed).read()) == 2
-    run_trial(kept, disturbed, knobs(home), lambda said: None)
-    ended = [
-        [(row.rung, row.step, row.score, row.loss) for row in RowLog(at).read()] for at in (undisturbed, disturbed)
-    ]
-    assert ended[0] == ended[1]
-    assert [rung for rung, *_ in ended[0]] == list(RUNGS)
+class Died(BaseException):
+    """In place of a process's end: nothing of the trial may catch it."""
+
+
+def die_at(index: int) -> Callable[[dict[str, Any]], None]:
+    def report(said: dict[str, Any]) -> None:
+        if said["rung_index"] == index:
+            raise Died
+
+    return report
+
+
+@pytest.fixture(scope="module")
+def undisturbed(home, tmp_path_factory) -> list[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    run_trial(job(home), folder, knobs(home), lambda said: None)
+    return timeless(folder)
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+@pytest.mark.parametrize("saves", [{"checkpoint_seconds": 60.0}, EVERY_STEP])
+def test_a_trial_that_died_is_run_again_and_ends_as_an_undisturbed_one(home, tmp_path, undisturbed, saves, index):
+    """It dies when its row is on disk and Tune has not heard: every rung is reported, none written twice."""
+    reports: list[dict[str, Any]] = []
+    with pytest.raises(Died):
+        run_trial(job(home, **saves), tmp_path, knobs(home), die_at(index))
+    assert len(RowLog(tmp_path).read()) == index + 1
+    run_trial(job(home, **saves), tmp_path, knobs(home), reports.append)
+    assert timeless(tmp_path) == undisturbed
+    rows = RowLog(tmp_path).read()
+    first = {"at its end": 2, "from the step before": index, "from the start": 0}
+    case = "at its end" if index == 2 else "from the step before" if saves is EVERY_STEP else "from the start"
+    assert reports == [reported(row) for row in rows[first[case] :]]
+    busy = [row.busy_seconds for row in rows]
+    assert busy == sorted(busy)
+    assert len({row.started for row in rows}) == 1
+    assert folders(tmp_path) == {"encoder"}
+
+
+def test_a_trial_shorter_than_the_time_between_checkpoints_writes_none(home, tmp_path):
+    with pytest.raises(Died):
+        run_trial(job(home, checkpoint_seconds=60.0), tmp_path, knobs(home), die_at(1))
+    assert folders(tmp_path) == set()
+
+
+def test_without_checkpoints_none_is_written_and_none_read(home, tmp_path):
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "manifest.json").write_text("none of ours")
+    with pytest.raises(Died):
+        run_trial(job(home), tmp_path, knobs(home), die_at(1))
+    assert [path.name for path in (tmp_path / "checkpoint").iterdir()] == ["manifest.json"]
+    assert not (tmp_path / "note.txt").exists()
+
+
+def test_an_old_checkpoint_is_replaced_between_two_rungs_too(home, tmp_path):
+    found: list[int] = []
+
+    def report(said: dict[str, Any]) -> None:
+        if not said["is_end"]:
+            found.append(load_checkpoint(tmp_path / "checkpoint")[1]["step"])
+
+    run_trial(job(home, **EVERY_STEP), tmp_path, knobs(home), report)
+    assert found == [1, 3]  # the rungs lie at steps 2 and 4
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "manifest.json"])
+def test_a_damaged_checkpoint_means_a_new_start_and_a_note(home, tmp_path, undisturbed, name):
+    with pytest.raises(Died):
+        run_trial(job(home, **EVERY_STEP), tmp_path, knobs(home), die_at(1))
+    damaged = tmp_path / "checkpoint" / name
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    run_trial(job(home, **EVERY_STEP), tmp_path, knobs(home), lambda said: None)
+    assert timeless(tmp_path) == undisturbed
+    assert name in (tmp_path / "note.txt").read_text()
+    assert not (tmp_path / "error.txt").exists()
+
+
+def test_a_trial_whose_sweep_pauses_after_a_report_saves_and_ends_there(home, tmp_path, undisturbed):
+    pause, reports = tmp_path / "pause", []
+    paused = job(home, checkpoint_seconds=60.0, pause=pause)
+    run_trial(paused, tmp_path, knobs(home), lambda said: pause.touch())
+    assert timeless(tmp_path) == undisturbed[:1]
+    assert folders(tmp_path) == {"checkpoint"}
+    pause.unlink()
+    run_trial(paused, tmp_path, knobs(home), reports.append)
+    assert timeless(tmp_path) == undisturbed
+    assert [said["rung_index"] for said in reports] == [1, 2]
+    assert folders(tmp_path) == {"encoder"}
+
+
+class Appears(type(Path())):  # type: ignore[misc]
+    """A file that appears when it is looked for the fifth time."""
+
+    def exists(self) -> bool:
+        self.looks = getattr(self, "looks", 0) + 1
+        return self.looks >= 5
+
+
+def test_a_trial_whose_sweep_pauses_between_two_rungs_saves_and_ends_there(home, tmp_path, undisturbed, monkeypatch):
+    """Looked for at the start and after every step: the fifth time after the fourth step."""
+    monkeypatch.setattr("sweep.breaks._LOOK_SECONDS", 0.0)
+    rare = job(home, checkpoint_seconds=60.0, rungs=RUNGS[-1:], pause=Appears(tmp_path / "pause"))
+    reports: list[dict[str, Any]] = []
+    run_trial(rare, tmp_path, knobs(home), reports.append)
+    assert (RowLog(tmp_path).read(), reports) == ((), [])
+    assert folders(tmp_path) == {"checkpoint"}
+    assert load_checkpoint(tmp_path / "checkpoint")[1]["step"] == 4
+    run_trial(job(home, checkpoint_seconds=60.0, rungs=RUNGS[-1:]), tmp_path, knobs(home), reports.append)
+    (row,) = timeless(tmp_path)
+    assert (row["score"], row["step"]) == (undisturbed[-1]["score"], 8)
+    assert row["loss"] is not None
+    assert len(reports) == 1
+
+
+def test_a_pause_is_looked_for_once_a_second_or_at_once(tmp_path):
+    breaks = Breaks(tmp_path / "pause", None)
+    assert not breaks.paused()
+    (tmp_path / "pause").touch()
+    assert not breaks.paused()
+    assert breaks.paused(at_once=True)
+    (tmp_path / "pause").unlink()
+    assert breaks.paused(), "a trial that has begun to end goes on doing so"
+    assert breaks.are_due()
+
+
+def test_the_age_of_a_checkpoint_is_in_seconds_of_training():
+    breaks = Breaks(None, 0.05)
+    assert not breaks.are_due()
+    breaks.hold()
+    time.sleep(0.06)
+    breaks.go_on()
+    assert not breaks.are_due()
+    time.sleep(0.06)
+    assert breaks.are_due()
+    breaks.hold()
+    breaks.saved()
+    breaks.go_on()
+    assert not breaks.are_due()
+
+
+def test_a_trial_whose_sweep_pauses_already_does_nothing(home, tmp_path):
+    (tmp_path / "pause").touch()
+    run_trial(job(home, **EVERY_STEP, pause=tmp_path / "pause"), tmp_path, knobs(home), lambda said: None)
+    assert {path.name for path in tmp_path.iterdir()} == {"pause"}
+
+
+def test_a_pause_at_the_end_changes_nothing(home, tmp_path, undisturbed):
+    def report(said: dict[str, Any]) -> None:
+        if said["is_end"]:
+            (tmp_path / "pause").touch()
+
+    run_trial(job(home, **EVERY_STEP, pause=tmp_path / "pause"), tmp_path, knobs(home), report)
+    assert timeless(tmp_path) == undisturbed
+    assert folders(tmp_path) == {"encoder"}
 
 
 def test_a_run_that_failed_may_go_on_and_what_it_wrote_then_counts(home, tmp_path):
     """NaN in the weights after the second rung, as a broken machine would make it; the first checkpoint is whole."""
-    kept = job(home, keep_checkpoint=True)
+    kept = job(home, **EVERY_RUNG)
     checkpoint, whole = tmp_path / "checkpoint", tmp_path / "whole"
 
     def damage(said: dict[str, Any]) -> None:
@@ -328,16 +520,64 @@ def test_a_run_that_failed_may_go_on_and_what_it_wrote_then_counts(home, tmp_pat
     run_trial(kept, tmp_path, knobs(home), damage)
     assert [row.failure for row in RowLog(tmp_path).read()] == [None, None, "diverged"]
     run_trial(kept, tmp_path, knobs(home), lambda said: None)  # the second checkpoint holds the NaN
-    assert [row.failure for row in RowLog(tmp_path).read()][-1] == "diverged"
+    assert [row.failure for row in RowLog(tmp_path).read()] == [None, None, "diverged"]
     shutil.rmtree(checkpoint)
     whole.rename(checkpoint)
     run_trial(kept, tmp_path, knobs(home), lambda said: None)
     scored = [row for row in RowLog(tmp_path).read() if row.failure is None]
     assert [row.rung for row in scored] == list(RUNGS)
     assert RowLog(tmp_path).read()[-1] == scored[-1]
-    assert (tmp_path / "encoder").exists()
+    assert folders(tmp_path) == {"encoder", "checkpoint"}
     assert not (tmp_path / "error.txt").exists()
     assert no_nan(tmp_path)
+
+
+def in_seconds(home: Path, *milestones: float, **changes: Any) -> Job:
+    return job(home, axis="seconds", rungs=RUNGS[-1:], milestones=milestones, **changes)
+
+
+def test_on_the_axis_of_seconds_the_last_milestone_of_a_step_has_a_row_and_then_the_end(home, tmp_path):
+    reports: list[dict[str, Any]] = []
+    run_trial(in_seconds(home, 1e-9, 2e-9, 1e9), tmp_path, knobs(home), reports.append)
+    first, end = rows = RowLog(tmp_path).read()
+    assert (first.rung_index, first.rung, first.step, first.is_end) == (1, 2e-9, 1, False)
+    assert (end.rung_index, end.rung, end.step, end.is_end) == (2, end.train_seconds, 8, True)
+    assert reports == [reported(row) for row in rows]
+
+
+def test_a_trial_too_short_for_a_milestone_has_its_end(home, tmp_path):
+    run_trial(in_seconds(home, 1e9), tmp_path, knobs(home), lambda said: None)
+    (end,) = RowLog(tmp_path).read()
+    assert (end.rung_index, end.rung, end.is_end) == (0, end.train_seconds, True)
+
+
+def test_a_failure_on_the_axis_of_seconds_has_the_milestone_that_was_not_reached(home, tmp_path):
+    run_trial(in_seconds(home, 50.0), tmp_path, knobs(home, optim__learning_rate=1e30), lambda said: None)
+    (row,) = RowLog(tmp_path).read()
+    assert (row.failure, row.rung_index, row.rung, row.is_end) == ("diverged", 0, 50.0, False)
+
+
+def test_a_milestone_that_an_earlier_attempt_left_behind_is_neither_written_nor_reported(home, tmp_path):
+    """Its first attempt passed two milestones in one step; now each step passes one, as on a faster machine."""
+    with pytest.raises(Died):
+        run_trial(in_seconds(home, 1e-9, 2e-9), tmp_path, knobs(home), die_at(1))
+    reports: list[dict[str, Any]] = []
+    run_trial(in_seconds(home, 1e-9, 1e9), tmp_path, knobs(home), reports.append)
+    assert [row.rung_index for row in RowLog(tmp_path).read()] == [1, 2]
+    assert [said["rung_index"] for said in reports] == [2]
+
+
+@pytest.mark.parametrize("against", [None, "size", "latency"])
+def test_the_second_objective_is_measured_at_the_end_when_it_is_asked(home, tmp_path, against):
+    run_trial(job(home, against=against), tmp_path, knobs(home), lambda said: None)
+    *rungs, end = RowLog(tmp_path).read()
+    assert {(row.size_mb, row.latency_ms) for row in rungs} == {(None, None)}
+    if against == "size":
+        stored = load_file(tmp_path / "encoder" / "model.safetensors")
+        assert end.size_mb == pytest.approx(sum(tensor.nbytes for tensor in stored.values()) / 1e6)
+    if against == "latency":  # half of a hundred calls took the median or longer
+        assert 0 < 50 * end.latency_ms / 1000 < end.busy_seconds - rungs[-1].busy_seconds
+    assert (end.size_mb is None, end.latency_ms is None) == (against != "size", against != "latency")
 
 
 def test_a_row_tells_alignment_uniformity_and_spread(home, tmp_path):
@@ -367,9 +607,11 @@ def test_every_pooling_is_scored_beside_the_trials_own_which_alone_counts(home, 
     assert last.poolings["max_first_last"] == pytest.approx(100 * spearmanr(cosines, pairs.gold).statistic, abs=0.5)
 
 
-def test_what_a_killed_save_left_does_not_keep_the_encoder_from_being_saved(home, tmp_path):
-    (tmp_path / ".encoder").mkdir()
-    (tmp_path / ".encoder" / "model.safetensors").write_bytes(b"half")
+def test_what_killed_saves_left_is_gone_in_the_end(home, tmp_path):
+    """An encoder half written, another written whole by an attempt that was killed before its row, a checkpoint."""
+    for name in (".encoder", "encoder", ".checkpoint.part"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(b"half")
     run(home, tmp_path)
     assert load_encoder(saved_config(tmp_path / "encoder")).width == 16
-    assert not (tmp_path / ".encoder").exists()
+    assert folders(tmp_path) == {"encoder"}

@@ -1,0 +1,58 @@
+"""What a person should know of a sampler with this space and this scheduler, and is no mistake.
+
+Read in the source of Optuna 5.0 (optuna/samplers: `_cmaes.py`, `_gp/sampler.py`, `nsgaii/_sampler.py`,
+`_ga/_base.py`): CMA-ES models numbers only; CMA-ES, GP and NSGA-II model knobs that every trial has, and read the
+scores of complete trials alone. TPE and the quasi-random sequence have none of these limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from sweep.spec.distribution import Choices
+
+if TYPE_CHECKING:
+    from sweep.spec.sweep_spec import SweepSpec
+
+_COMPLETE_ONLY = ("gp", "cmaes", "nsga2")
+_STARTUP = ("tpe", "gp", "cmaes")
+_GENERATION = 50
+"""Trials of NSGA-II's first generation, which is random; Optuna's default."""
+
+
+def advice(spec: SweepSpec, trials: int, finishing: float | None) -> Iterator[str]:
+    """Notes on the sampler, each one sentence.
+
+    Args:
+        spec: Sampler, scheduler and search are read.
+        trials: Of the sweep.
+        finishing: Trials expected to reach the end of the budget; None when that depends on the scores.
+    """
+    yield from _unmodelled(spec)
+    yield from _unlearnt(spec, trials, finishing)
+
+
+def _unmodelled(spec: SweepSpec) -> Iterator[str]:
+    name, searched = spec.sampler.name, spec.grids[0]
+    if name == "cmaes" and (chosen := [knob for knob, given in searched.items() if isinstance(given, Choices)]):
+        yield f"cmaes models numbers only: {', '.join(chosen)} {_are(chosen)} drawn at random (tpe models choices too)"
+    if name in _COMPLETE_ONLY and (asked := [knob for knob, given in searched.items() if given.when]):
+        yield f"{name} models no knob with `when`: {', '.join(asked)} {_are(asked)} drawn at random (tpe models them)"
+
+
+def _unlearnt(spec: SweepSpec, trials: int, finishing: float | None) -> Iterator[str]:
+    name, startup = spec.sampler.name, spec.sampler.startup_trials
+    stops = spec.scheduler.name != "none"
+    if name in _COMPLETE_ONLY and stops:
+        count = "" if finishing is None else f", about {finishing:.3g} of {trials}"
+        yield f"{name} learns nothing from trials that {spec.scheduler.name} stops: only those that finish count{count}"
+    counted = trials if name == "tpe" or not stops else finishing
+    first = startup if name in _STARTUP else _GENERATION if name == "nsga2" else 0
+    if first and counted is not None and counted <= first and not spec.sampler.warm_start:
+        why = "sampler.startup_trials" if name in _STARTUP else "nsga2's first generation"
+        yield f"{name} learns from {first} trials on ({why}) and about {counted:.3g} count here: all are random draws"
+
+
+def _are(knobs: list[str]) -> str:
+    return "is" if len(knobs) == 1 else "are"

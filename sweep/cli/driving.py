@@ -1,0 +1,63 @@
+"""The commands that drive a sweep: run, resume, extend."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sweep.cli.app import Address, DataDir, Name, Root, Set, Spec, app, command_line, load, spec_path
+from sweep.root import DEFAULT_ROOT
+
+
+@app.command()
+def run(
+    spec: Spec,
+    name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the spec's.")] = None,
+    changes: Set = [],  # noqa: B006
+    data_dir: DataDir = None,
+    root: Root = DEFAULT_ROOT,
+    address: Address = None,
+) -> None:
+    """Run a sweep to its end. Ctrl-C closes it, twice ends it at once; `stsweep resume` goes on."""
+    from sweep.run import run as run_sweep
+    from sweep.spec.origin import told_where
+
+    path = spec_path(spec)
+    with told_where(spec, path, changes):
+        code = run_sweep(load(path, changes, data_dir), root=root, name=name, address=address, command=command_line())
+    raise typer.Exit(code)
+
+
+@app.command()
+def resume(
+    name: Name,
+    spec: Annotated[
+        str | None, typer.Option("--spec", metavar="SPEC", help="Go on with this file, whose space must be the same.")
+    ] = None,
+    changes: Set = [],  # noqa: B006
+    data_dir: DataDir = None,
+    root: Root = DEFAULT_ROOT,
+    address: Address = None,
+) -> None:
+    """Go on with a sweep that was closed or killed: what has ended stays, the rest continues from its checkpoints."""
+    from sweep.run import resume as resume_sweep
+
+    given = load(spec_path(spec), changes, data_dir) if spec else None
+    code = resume_sweep(root, name, spec=given, changes=changes, address=address, command=command_line())
+    raise typer.Exit(code)
+
+
+@app.command()
+def extend(
+    name: Name,
+    trials: Annotated[int, typer.Option(min=1, help="How many more.")],
+    changes: Set = [],  # noqa: B006
+    root: Root = DEFAULT_ROOT,
+    address: Address = None,
+) -> None:
+    """Give a sweep more trials, and go on with it."""
+    from sweep.run import resume as resume_sweep
+
+    code = resume_sweep(root, name, changes=changes, more_trials=trials, address=address, command=command_line())
+    raise typer.Exit(code)

@@ -1,0 +1,32 @@
+"""The command simulate: a spec's search on a simulated clock."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from sweep.cli.app import DataDir, Json, Set, Spec, app, load, spec_path
+
+
+@app.command()
+def simulate(
+    spec: Spec,
+    world: Annotated[
+        str, typer.Option(help="student (recorded curves), paper (its tables) or analytic (formulas).")
+    ] = "student",
+    seeds: Annotated[int, typer.Option(min=1, help="Sweeps to simulate, each with a sampler seed of its own.")] = 8,
+    slots: Annotated[int, typer.Option(min=1, help="Trials at once.")] = 2,
+    changes: Set = [],  # noqa: B006
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Run a spec's sampler and scheduler over known learning curves: what a strategy finds, and at what cost."""
+    from sweep.simulation.show import simulation_json, simulation_text, simulations
+    from sweep.spec.origin import told_where
+
+    path = spec_path(spec)
+    with told_where(spec, path, changes):
+        found = simulations(load(path, changes, data_dir), world, seeds=seeds, slots=slots)
+    print(json.dumps(simulation_json(found), indent=2) if as_json else simulation_text(found))

@@ -1,0 +1,78 @@
+"""Who drives a sweep: one process at a time, known by host and pid, and how long all of them have driven it.
+
+The lock is the kernel's: it goes with its process, however that ends, so a killed driver leaves no lock behind.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from sweep.errors import Problem, Unreachable
+from sweep.files import append_json_line, read_json, read_json_lines, repair_lines, write_json
+
+_READER_S = 2.0
+"""A reading command holds the lock for a moment, to see whether somebody does; a driver waits that out."""
+
+
+class DriverLock:
+    """The lock of one sweep's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = FileLock(folder / "lock")
+
+    def acquire(self, command: str) -> None:
+        """Become the sweep's driver, until `release` or the end of this process.
+
+        Args:
+            command: what was typed, kept beside the start in `sessions.jsonl`.
+
+        Raises:
+            Unreachable: another process drives it; nothing was changed.
+        """
+        try:
+            self._lock.acquire(timeout=_READER_S)
+        except Timeout:
+            raise self._held() from None
+        me = {"pid": os.getpid(), "host": os.uname().nodename, "started": time.time(), "command": command}
+        write_json(self._folder / "driver.json", me)
+        append_json_line(self._folder / "sessions.jsonl", me)
+
+    def release(self) -> None:
+        """Let go of the sweep."""
+        self._lock.release()
+
+    def is_held(self) -> bool:
+        """Whether a driver holds the sweep now, in this process or another."""
+        if self._lock.is_locked:
+            return True
+        try:
+            with FileLock(self._folder / "lock", blocking=False):
+                return False
+        except Timeout:
+            return True
+
+    def _held(self) -> Unreachable:
+        path = self._folder / "driver.json"
+        who = read_json(path) if path.exists() else {"pid": "?", "host": "?"}
+        return Unreachable(
+            [Problem(f"the sweep is driven by process {who['pid']} on {who['host']}; nothing was changed", self.name)],
+            next=f"wait for it (stsweep status {self.name}), or end it there: kill {who['pid']}",
+        )
+
+    @property
+    def name(self) -> str:
+        return self._folder.name
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """Every driver that the sweep has had, oldest first: pid, host, started (s since the epoch), command."""
+        return list(read_json_lines(self._folder / "sessions.jsonl"))
+
+    def repair(self) -> None:
+        """Mend what a killed driver left."""
+        repair_lines(self._folder / "sessions.jsonl")

@@ -1,0 +1,77 @@
+"""Files that are there whole or not at all, and logs whose last line may be torn."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from sweep.errors import Problem, Refused
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all, also after a power cut."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole; NaN and infinity are a fault of ours (ValueError)."""
+    write_whole(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote.
+
+    Raises:
+        Refused: the file is damaged.
+    """
+    return _parsed(path, path.read_text(encoding="utf-8", errors="replace"))
+
+
+def append_json_line(path: Path, value: Any) -> None:
+    """Append one line durably; it is on disk when this returns. A torn line of a killed writer is cut off first."""
+    line = json.dumps(value, allow_nan=False) + "\n"
+    with path.open("ab+") as file:
+        _cut_torn_line(file)
+        file.write(line.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_json_lines(path: Path) -> Iterator[Any]:
+    """The whole lines of a log, in order; none where there is no file.
+
+    Raises:
+        Refused: a line is damaged.
+    """
+    if path.exists():
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]:
+            yield _parsed(path, line)
+
+
+def repair_lines(path: Path) -> None:
+    """Cut off a torn last line of a log."""
+    if path.exists():
+        with path.open("rb+") as file:
+            _cut_torn_line(file)
+
+
+def _cut_torn_line(file: BinaryIO) -> None:
+    file.seek(0)
+    file.truncate(file.read().rfind(b"\n") + 1)
+
+
+def _parsed(path: Path, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        # No writer of this program leaves a part of a file: a full disk, a copy that broke off, or an editor did.
+        problem = Problem(f"damaged: {error}", str(path))
+        raise Refused([problem], next="restore the file from a copy, or move the sweep's folder away") from None

@@ -1,0 +1,123 @@
+"""How many bytes a sweep takes: on the disk of its folder, and on the way to the workers. Loads no torch."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zipfile import ZipFile
+
+from model.weights import weight_bytes
+from sweep.errors import Problem
+from sweep.guard import HOME, SIBLINGS
+from sweep.spec.misfits import values_of
+
+if TYPE_CHECKING:
+    from sweep.spec.sweep_spec import SweepSpec
+
+_ADAMW = 3
+"""A checkpoint holds the weights and AdamW's two moments of each, all fp32."""
+_REPLACED = 2
+"""`model.checkpoint` keeps the old one until the new one is whole."""
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+@dataclass(frozen=True)
+class Disk:
+    """What the sweep's folder holds at its fullest, in bytes; its rows and logs, some kilobytes a trial, are left out.
+
+    Attributes:
+        encoder: Weights of the largest encoder of the space; None where no file of it is on this disk.
+        encoders: How many are kept, the `keep_best`.
+        trial: Of one running trial: its checkpoint and the one that replaces it.
+        code: The copy of the code.
+        peak: All of it; None where the encoder's size or the trials at once are not known.
+        free: What the disk of the sweeps' root has left; None where nobody said which root.
+    """
+
+    encoder: int | None
+    encoders: int
+    trial: int | None
+    code: int
+    peak: int | None
+    free: int | None
+
+
+def disk_of(spec: SweepSpec, trials: int, at_once: int | None, root: Path | None) -> Disk:
+    """What the folder of a sweep will hold, and what is free where it will lie.
+
+    Args:
+        spec: The sweep.
+        trials: How many it has.
+        at_once: How many run at once; None when that is not known.
+        root: The folder of the sweeps; it may not exist yet.
+    """
+    encoder, encoders = largest_encoder(spec), min(spec.keep_best, trials)
+    trial = None if encoder is None else encoder * _ADAMW * _REPLACED
+    code = sum(path.stat().st_size for path in _code())
+    peak = None
+    if encoder is not None and trial is not None and at_once is not None:
+        peak = encoder * encoders + trial * min(at_once, trials) + code
+    return Disk(encoder, encoders, trial, code, peak, None if root is None else _free(root))
+
+
+def disk_problem(disk: Disk, root: Path) -> Problem | None:
+    """The mistake of a sweep that its disk cannot hold, or None."""
+    if disk.peak is None or disk.free is None or disk.peak <= disk.free:
+        return None
+    message = (
+        f"the sweep's folder may hold {said_bytes(disk.peak)} and the disk of {root} has {said_bytes(disk.free)} free; "
+        "make room, name a root on another disk, or lower keep_best or resources.concurrent"
+    )
+    return Problem(message, key="--root")
+
+
+def largest_encoder(spec: SweepSpec) -> int | None:
+    """Bytes of the weights of the largest encoder of the space, or None when one of them is not known."""
+    names, cuts = values_of(spec, "encoder.name"), values_of(spec, "encoder.keep_layers")
+    sizes = [weight_bytes(name, layers_of(cut)) for name in names for cut in cuts]
+    known = [size for size in sizes if size is not None]
+    return max(known) if len(known) == len(sizes) else None
+
+
+def layers_of(cut: str | None) -> tuple[int, ...] | None:
+    """`encoder.keep_layers` from its flat text."""
+    return None if cut is None else tuple(int(layer) for layer in cut.split(","))
+
+
+def upload_bytes() -> int:
+    """Bytes of the four packages on their way to the workers: Ray 2.60 zips without compressing.
+
+    (`ray._private.runtime_env.packaging._zip_files` opens its `ZipFile` with the default method, stored.)
+    """
+    buffer = io.BytesIO()
+    with ZipFile(buffer, "w", strict_timestamps=False) as archive:
+        for path in _code():
+            archive.write(path, path.relative_to(HOME))
+    return buffer.tell()
+
+
+def said_bytes(count: float) -> str:
+    """Bytes for a person: `1.2 GB`, decimal units."""
+    place = 0
+    while count >= 999.5 and place + 1 < len(_UNITS):
+        count, place = count / 1000, place + 1
+    return f"{count:.1f} {_UNITS[place]}" if place and count < 9.95 else f"{count:.0f} {_UNITS[place]}"
+
+
+def _code() -> list[Path]:
+    """What `sweep.driver` copies into the sweep's folder, from where Ray takes it to the workers."""
+    folders = (HOME / name for name in ("sweep", *SIBLINGS))
+    files = (path for folder in folders for path in folder.rglob("*") if "__pycache__" not in path.parts)
+    return sorted(path for path in files if path.is_file())
+
+
+def _free(root: Path) -> int:
+    there = root.absolute()
+    while not os.path.isdir(there):  # noqa: PTH112  Path.is_dir raises where a name is too long for a path
+        there = there.parent
+    return shutil.disk_usage(there).free

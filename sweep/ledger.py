@@ -1,0 +1,125 @@
+"""The ledger: what a sweep has used, what is left of it, and why it ends before its trials are all run.
+
+It lives in the driver, hears of every report and every end, and is rebuilt by telling it the record again. Each call
+takes constant time, whatever the number of trials.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sweep.record import Record, TrialState
+    from sweep.spec.sweep_spec import SweepSpec
+
+_HOUR_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Used:
+    """What a sweep has used: driven hours, hours of its trials, and their cost (None without a price)."""
+
+    wall_hours: float
+    worker_hours: float
+    cost: float | None
+
+
+class Ledger:
+    """Counts one sweep's use and watches its stops.
+
+    Args:
+        spec: its `stop` section, and the price of an hour of a trial.
+        wall_seconds: driven by earlier sessions of the sweep.
+        clock: seconds; a simulation gives its own.
+    """
+
+    def __init__(self, spec: SweepSpec, *, wall_seconds: float = 0.0, clock: Callable[[], float] = time.time) -> None:
+        self._stop, self._price = spec.stop, spec.resources.cost_per_hour
+        self._clock = clock
+        self._begin = clock() - wall_seconds
+        self._busy: dict[int, float] = {}
+        self._worker_seconds = 0.0
+        self._best: float | None = None
+        self._since_gain = 0
+
+    def add_busy(self, number: int, seconds: float) -> None:
+        """Count a trial's busy time since its start."""
+        before = self._busy.get(number, 0.0)
+        self._busy[number] = max(before, seconds)
+        self._worker_seconds += self._busy[number] - before
+
+    def add_end(self, number: int, state: TrialState, score: float | None) -> None:
+        """Count a trial that ended: does it improve on the best that reached the top rung?"""
+        self._busy.pop(number, None)
+        if state == "completed" and score is not None and (self._best is None or self._is_gain(score)):
+            self._best = score
+            self._since_gain = 0
+        elif self._best is not None:
+            self._since_gain += 1
+
+    def _is_gain(self, score: float) -> bool:
+        assert self._best is not None
+        # A gain too small to end the plateau still raises what the next one is measured against.
+        if score > self._best + self._stop.plateau_gain:
+            return True
+        self._best = max(self._best, score)
+        return False
+
+    def used(self) -> Used:
+        """What has been used until now, counted at each trial's last row."""
+        hours = self._worker_seconds / _HOUR_S
+        cost = None if self._price is None else hours * self._price
+        return Used((self._clock() - self._begin) / _HOUR_S, hours, cost)
+
+    def reason_to_close(self) -> str | None:
+        """Why the sweep should end now; None while it may go on."""
+        stop, used = self._stop, self.used()
+        for key, limit, value in (
+            ("wall_hours", stop.wall_hours, used.wall_hours),
+            ("worker_hours", stop.worker_hours, used.worker_hours),
+            ("cost", stop.cost, used.cost),
+        ):
+            if limit is not None and value is not None and value >= limit:
+                return f"stop.{key} = {limit:g} is used up"
+        if stop.target is not None and self._best is not None and self._best >= stop.target:
+            return f"stop.target = {stop.target:g} is reached by {self._best:.2f}"
+        if stop.plateau_trials is not None and self._since_gain >= stop.plateau_trials:
+            return f"no gain above {stop.plateau_gain:g} in {self._since_gain} trials (stop.plateau_trials)"
+        return None
+
+    def left_text(self) -> str | None:
+        """What is left of the limits, for a person; None when there is no limit."""
+        stop, used = self._stop, self.used()
+        parts = [
+            f"{max(0.0, limit - value):.3g} of {limit:g} {name}"
+            for name, limit, value in (
+                ("wall hours", stop.wall_hours, used.wall_hours),
+                ("worker hours", stop.worker_hours, used.worker_hours),
+                ("cost", stop.cost, used.cost),
+            )
+            if limit is not None and value is not None
+        ]
+        return "left: " + ", ".join(parts) if parts else None
+
+
+def ledger_of(spec: SweepSpec, record: Record, *, clock: Callable[[], float] = time.time) -> Ledger:
+    """The ledger of a driver that begins on a record as it stands."""
+    return _told(Ledger(spec, wall_seconds=record.driven_seconds(), clock=clock), record)
+
+
+def ledger_until_now(spec: SweepSpec, record: Record) -> Ledger:
+    """The ledger of a reader: until the last row or end of the record."""
+    return _told(Ledger(spec, wall_seconds=record.driven_seconds(with_last=True), clock=lambda: 0.0), record)
+
+
+def _told(ledger: Ledger, record: Record) -> Ledger:
+    trials = record.trials()
+    for trial in trials:
+        for row in trial.rows[-1:]:
+            ledger.add_busy(trial.number, row.busy_seconds)
+    for trial in sorted((trial for trial in trials if trial.ended is not None), key=lambda each: each.ended or 0.0):
+        ledger.add_end(trial.number, trial.state, trial.score)
+    return ledger

@@ -1,0 +1,171 @@
+"""A fresh process that trains a few steps of one configuration and evaluates it, as a trial does, and measures both."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Literal
+
+from model.config import BudgetConfig, DataConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from evaluation.pairs import Pairs
+    from model.encoder import Encoder
+
+_FEWEST_STEPS, _MOST_STEPS = 3, 20
+_ENOUGH_S = 5.0
+"""Of measured steps; fewer than `_FEWEST_STEPS` are never enough."""
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What one trial takes, alone on this machine.
+
+    Attributes:
+        device: `cpu` or `cuda`.
+        threads: That it computed with.
+        step_seconds: Median of the steps after the first, whose memory is not yet allocated.
+        rung_seconds: To evaluate at a rung, in the training's precision.
+        end_seconds: To evaluate at the end of the budget, in fp32.
+        resident_bytes: The most resident memory of the process.
+        gpu_bytes: The most that torch allocated on the GPU; None without one.
+        gpu_total_bytes: What that GPU has.
+    """
+
+    device: str
+    threads: int
+    step_seconds: float
+    rung_seconds: float
+    end_seconds: float
+    resident_bytes: int
+    gpu_bytes: int | None
+    gpu_total_bytes: int | None
+
+
+def probe_apart(
+    config: TrainConfig, sentences: Sequence[str], pairs: Pairs, *, every_pooling: bool, threads: int
+) -> Probed:
+    """`probe_here` in a new interpreter, which ends with this call or with this process.
+
+    Raises:
+        concurrent.futures.process.BrokenProcessPool: The process died, most likely for want of memory.
+        MemoryError: There is too little, on the GPU or beside it.
+        model.InputError, model.DivergedError: As `model.train`.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
+        return pool.submit(probe_here, config, sentences, pairs, every_pooling, threads).result()
+
+
+def probe_here(
+    config: TrainConfig, sentences: Sequence[str], pairs: Pairs, every_pooling: bool, threads: int
+) -> Probed:
+    """Train on `sentences`, at least a batch of them, and score on `pairs`; whatever is cached on the way is removed.
+
+    Call it in a process of its own: it counts the memory of the whole process and sets its cache folder.
+    """
+    import torch
+
+    from model.memory import forget_peak, peak_bytes
+    from model.teacher import teacher_embeddings
+
+    with TemporaryDirectory(prefix="stsweep-probe-") as scratch:
+        os.environ["STSWEEP_CACHE"] = scratch
+        corpus = Path(scratch) / "sentences.txt"
+        corpus.write_text("".join(f"{sentence}\n" for sentence in sentences), encoding="utf-8")
+        budget = config.optim.batch_size * (1 + _MOST_STEPS)
+        short = config.model_copy(
+            update={"data": DataConfig(corpus=(str(corpus),)), "budget": BudgetConfig(sentences=budget)}
+        )
+        with _memory_errors():
+            if short.loss.distillation_weight > 0:  # trials find them computed: their memory is not a trial's
+                teacher_embeddings(short, threads=threads)
+            forget_peak()
+            if on_gpu := torch.cuda.is_available():
+                torch.cuda.reset_peak_memory_stats()
+            step_seconds, rung_seconds, end_seconds = _train(short, pairs, every_pooling, threads)
+        return Probed(
+            device="cuda" if on_gpu else "cpu",
+            threads=threads,
+            step_seconds=step_seconds,
+            rung_seconds=rung_seconds,
+            end_seconds=end_seconds,
+            resident_bytes=peak_bytes(),
+            gpu_bytes=torch.cuda.max_memory_allocated() if on_gpu else None,
+            gpu_total_bytes=torch.cuda.get_device_properties(0).total_memory if on_gpu else None,
+        )
+
+
+def _train(config: TrainConfig, pairs: Pairs, every_pooling: bool, threads: int) -> tuple[float, float, float]:
+    """Seconds of a step, and of an evaluation at a rung and at the end, while optimiser and gradients lie in memory."""
+    from model.device import choose_device
+    from model.precision import resolve_precision
+    from model.training import train
+
+    batch = config.optim.batch_size
+    ends: list[float] = []
+    rung_seconds = end_seconds = 0.0
+    with closing(train(config, evaluate_at=range(batch, config.budget.sentences, batch), threads=threads)) as training:
+        for progress in training:
+            ends.append(progress.seconds)
+            steps = len(ends) - 1
+            if steps == _MOST_STEPS or (steps >= _FEWEST_STEPS and ends[-1] - ends[0] >= _ENOUGH_S):
+                half = resolve_precision(config.precision, choose_device(None)) == "bf16"
+                _tokenise(progress.encoder, pairs)
+                end_seconds = _evaluate(progress.encoder, pairs, every_pooling, "fp32")
+                rung_seconds = _evaluate(progress.encoder, pairs, every_pooling, "bf16") if half else end_seconds
+                break
+    return median(after - before for before, after in pairwise(ends)), rung_seconds, end_seconds
+
+
+def _tokenise(encoder: Encoder, pairs: Pairs) -> None:
+    """Trials find the pairs' tokens in the cache."""
+    from evaluation.score import distinct_sentences
+    from model.encoder import position_limit
+    from model.tokens import tokenised_texts
+
+    if encoder.tokenizer.is_fast:
+        tokenised_texts(distinct_sentences([pairs]), encoder.tokenizer, position_limit(encoder.transformer))
+
+
+def _evaluate(encoder: Encoder, pairs: Pairs, every_pooling: bool, precision: Literal["fp32", "bf16"]) -> float:
+    from sweep.measure import measure
+
+    begin = time.perf_counter()
+    measure(encoder, pairs, "spearman", precision, every_pooling=every_pooling)
+    return time.perf_counter() - begin
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Every way in which torch says that there is no memory becomes MemoryError, which any process can read."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise MemoryError(str(error)) from None
+    except RuntimeError as error:  # main memory: c10/core/impl/alloc_cpu.cpp
+        if "DefaultCPUAllocator" in str(error):
+            raise MemoryError(str(error)) from None
+        raise
+
+
+def _end_with_parent() -> None:
+    """The process would outlive a command that was killed."""
+
+    def watch() -> None:
+        if parent := parent_process():
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,125 @@
+"""Optuna's samplers as one: every proposal is a function of the seed, the trial's number and what has been told.
+
+Three things are added to what Optuna's own samplers do:
+
+- A sampler is made anew for each trial, seeded by (seed, number). So a sweep that was killed and resumed proposes what
+  an undisturbed one would have proposed; Optuna keeps its random state in memory alone.
+- Conditional knobs: first the knobs that are always asked are sampled together, then, level by level, those that the
+  sampled values call for.
+- A point that the sweep has had is sampled again, for training is deterministic: the same point has the same score.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers import BaseSampler
+
+from sweep.spec.space import active, distributions
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial, TrialState
+
+    from sweep.spec.sweep_spec import SweepSpec
+
+_TRIES = 10
+_RANDOM_TRIES = 100
+"""Then a space of choices is taken for exhausted, and a point comes twice."""
+
+Point = Mapping[str, Any]
+
+
+def point_key(point: Point) -> str:
+    """A text that is equal for equal points."""
+    return json.dumps(point, sort_keys=True)
+
+
+class PointSampler(BaseSampler):
+    """Samples whole points of a spec's search space, with the sampler that the spec names.
+
+    Args:
+        spec: search space, sampler, seed.
+        seen: `point_key` of every point that the sweep has had; the caller adds to it.
+    """
+
+    def __init__(self, spec: SweepSpec, seen: set[str]) -> None:
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # of the QMC sampler
+        self._spec, self._seen = spec, seen
+        self._all = distributions(spec)
+        self._space = {name: each for name, each in self._all.items() if not each.single()}
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The whole space: it is known from the spec. Optuna would look through all trials for it, at every trial."""
+        return self._space
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """A point that the sweep has not had: every knob that is active at it, and no other."""
+        seed = int(np.random.SeedSequence([self._spec.sampler.seed, trial.number]).generate_state(1)[0])
+        model, chance = _inner(self._spec, seed), optuna.samplers.RandomSampler(seed=seed)
+        point: dict[str, Any] = {}
+        for attempt in range(_TRIES + _RANDOM_TRIES):
+            point = self._draw(study, trial, model if attempt < _TRIES else chance)
+            if point_key(point) not in self._seen:
+                break
+        return {name: value for name, value in point.items() if name in self._space}
+
+    def _draw(self, study: Study, trial: FrozenTrial, sampler: BaseSampler) -> dict[str, Any]:
+        fixed = trial.system_attrs.get("fixed_params", {})
+        point: dict[str, Any] = {}
+        while block := [name for name in active(self._spec, point) if name not in point]:
+            free = {name: self._space[name] for name in block if name in self._space and name not in fixed}
+            drawn = sampler.sample_relative(study, trial, self._modelled(free))
+            for name in block:
+                if name in fixed:
+                    point[name] = fixed[name]
+                elif name not in free:  # one value alone
+                    point[name] = _only_value(self._all[name])
+                elif name in drawn:
+                    point[name] = drawn[name]
+                else:
+                    point[name] = sampler.sample_independent(study, trial, name, free[name])
+        return point
+
+    def _modelled(self, block: dict[str, BaseDistribution]) -> dict[str, BaseDistribution]:
+        """What the sampler models jointly of a block; CMA-ES knows numbers only."""
+        if self._spec.sampler.name != "cmaes":
+            return block
+        return {name: each for name, each in block.items() if not isinstance(each, CategoricalDistribution)}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        raise AssertionError(f"{param_name} is asked and was not sampled: it is not active at this point")
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Any) -> None:
+        """Nothing: constraints are set by the bridge."""
+
+
+def _only_value(distribution: BaseDistribution) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[0]
+    return distribution.low  # type: ignore[attr-defined]
+
+
+def _inner(spec: SweepSpec, seed: int) -> BaseSampler:
+    name, startup = spec.sampler.name, spec.sampler.startup_trials
+    if name == "tpe":
+        return optuna.samplers.TPESampler(n_startup_trials=startup, seed=seed)
+    if name == "gp":
+        return optuna.samplers.GPSampler(n_startup_trials=startup, seed=seed, warn_independent_sampling=False)
+    if name == "cmaes":
+        return optuna.samplers.CmaEsSampler(n_startup_trials=startup, seed=seed, warn_independent_sampling=False)
+    if name == "nsga2":
+        return optuna.samplers.NSGAIISampler(seed=seed)
+    if name == "qmc":  # one sequence over all trials: scrambled by the sweep's seed alone
+        return optuna.samplers.QMCSampler(seed=spec.sampler.seed, scramble=True, warn_independent_sampling=False)
+    return optuna.samplers.RandomSampler(seed=seed)  # also under `grid`, whose points are all enqueued

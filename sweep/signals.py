@@ -1,0 +1,86 @@
+"""What Ctrl-C and SIGTERM do to a running sweep.
+
+First: no new trials, running ones save a checkpoint and end, the record is whole. Again, or after the grace: at once.
+Tune's own handler is turned off: it knows SIGINT alone, and ends the trials without asking them to save.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Self
+
+from sweep.errors import Exit
+
+GRACE_VARIABLE = "STSWEEP_GRACE_S"
+_GRACE_S = 25.0
+"""From SIGTERM to the end: Kubernetes kills after 30 s."""
+_JOB_GRACE_VARIABLE = "RAY_JOB_STOP_WAIT_TIME_S"
+"""From `ray job stop`'s signal to its kill, 3 s unless this is set for the head."""
+
+
+class Stopped(BaseException):
+    """End at once: a second signal, or the grace is over. No `Exception`, so that nothing on the way takes it."""
+
+
+class Signals:
+    """The first SIGINT or SIGTERM closes the sweep; a second one, or the end of the grace, raises `Stopped`.
+
+    A context manager, for the main thread alone, where Python runs signal handlers.
+
+    Attributes:
+        exit: the exit code that was asked for; None without a signal.
+        close: called with a reason at the first signal. None: there is nothing to save, so it ends at once.
+    """
+
+    def __init__(self) -> None:
+        self.exit: Exit | None = None
+        self.close: Callable[[str], None] | None = None
+        self._timer: threading.Timer | None = None
+        self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def __enter__(self) -> Self:
+        self.install()
+        return self
+
+    def install(self) -> None:
+        """Take the signals; again after `ray.init`, which puts a handler of its own in."""
+        for number in self._before:
+            signal.signal(number, self._handle)
+
+    def __exit__(self, *error: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.exit is not None:
+            raise Stopped
+        self.exit = Exit.INTERRUPTED if number == signal.SIGINT else Exit.TERMINATED
+        if self.close is None:
+            raise Stopped
+        if number == signal.SIGTERM:
+            self._timer = threading.Timer(_grace_s(), os.kill, (os.getpid(), signal.SIGTERM))
+            self._timer.daemon = True
+            self._timer.start()
+        print(_SAYS[self.exit], file=sys.stderr, flush=True)
+        self.close("interrupted" if number == signal.SIGINT else "terminated")
+
+
+_SAYS = {
+    Exit.INTERRUPTED: "closing: no new trials, running ones save a checkpoint; Ctrl-C again ends at once",
+    Exit.TERMINATED: "terminated: no new trials, running ones save a checkpoint",
+}
+
+
+def _grace_s() -> float:
+    given = os.environ.get(GRACE_VARIABLE) or os.environ.get(_JOB_GRACE_VARIABLE)
+    try:
+        return max(0.5, float(given) - 1) if given else _GRACE_S
+    except ValueError:
+        return _GRACE_S

@@ -1,0 +1,72 @@
+"""Strategies beside each other over many seeds: what each found, and what it cost to find a given score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sweep.simulation.outcome import Outcome
+
+Strategy = Callable[[int], "Outcome"]
+"""A seed → a whole simulated sweep; the seed is that of the sampler and of the world's noise."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One strategy over the seeds, in their order.
+
+    Attributes:
+        name: The strategy's.
+        sentences: Trained until the target was reached; inf where it never was.
+        best: Best score at the top rung, × 100; −inf where no trial came there.
+    """
+
+    name: str
+    sentences: tuple[float, ...]
+    best: tuple[float, ...]
+
+    @property
+    def median_sentences(self) -> float:
+        return median(self.sentences)
+
+    @property
+    def median_best(self) -> float:
+        return median(self.best)
+
+
+def compare(strategies: Mapping[str, Strategy], seeds: Sequence[int], target: float) -> tuple[Result, ...]:
+    """Run each strategy with each seed.
+
+    Args:
+        strategies: By name.
+        seeds: The same for all, so that all see the same noise.
+        target: Score × 100 whose cost is counted.
+    """
+    found = []
+    for name, run in strategies.items():
+        outcomes = [run(seed) for seed in seeds]
+        found.append(
+            Result(
+                name,
+                tuple(outcome.sentences_to(target) for outcome in outcomes),
+                tuple(-math.inf if outcome.best is None else outcome.best for outcome in outcomes),
+            )
+        )
+    return tuple(found)
+
+
+def comparison_text(results: Sequence[Result], target: float) -> str:
+    """The results as a table; the last column is the first strategy's cost ÷ this one's."""
+    first = results[0].median_sentences
+    lines = [f"{'strategy':30} {'sentences to ' + format(target, '.2f'):>22} {'reached':>9} {'best':>7} {'ratio':>7}"]
+    for result in results:
+        reached = sum(math.isfinite(each) for each in result.sentences)
+        share = f"{reached}/{len(result.sentences)}"
+        cost = result.median_sentences
+        ratio = first / cost if math.isfinite(first) else math.inf
+        lines.append(f"{result.name:30} {cost:>22,.0f} {share:>9} {result.median_best:>7.2f} {ratio:>7.3f}")
+    return "\n".join(lines)

@@ -1,0 +1,84 @@
+"""Which world a spec is simulated in, and whether that world knows what the spec searches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from sweep.errors import Problem, Refused, nearest
+from sweep.simulation.analytic import AnalyticWorld
+from sweep.simulation.paper import PaperWorld
+from sweep.simulation.recorded import STUDENT, RecordedWorld, read_curves
+from sweep.spec.distribution import Range, each_value
+from sweep.spec.fields import show
+from sweep.spec.sweep_spec import rungs
+
+if TYPE_CHECKING:
+    from sweep.simulation.worlds import World
+    from sweep.spec.sweep_spec import SweepSpec
+
+WORLDS = ("student", "paper", "analytic")
+"""`student`: recorded curves of the quickstart's student. `paper`: the paper's tables. `analytic`: formulas."""
+
+
+def world_of(spec: SweepSpec, name: str) -> World:
+    """The world of that name, scored at the spec's rungs.
+
+    Raises:
+        Refused: there is no such world, or it does not know all that the spec searches; every reason is told.
+    """
+    if name not in WORLDS:
+        message = f"no such world: {name!r}; give {', '.join(WORLDS)}{nearest(name, WORLDS)}"
+        raise Refused([Problem(message, key="--world")], next="stsweep simulate SPEC --world student")
+    again = "correct it, with --set too, then: stsweep simulate SPEC"
+    if problems := [*_beyond(spec)]:
+        raise Refused(problems, next=again)
+    world = _make(name, rungs(spec))
+    if problems := [*_unknown_knobs(spec, world, name), *_unknown_values(spec, world, name)]:
+        raise Refused(problems, next=again)
+    return world
+
+
+def _make(name: str, at: tuple[int, ...]) -> World:
+    if name == "paper":
+        return PaperWorld(at)
+    if name == "analytic":
+        return AnalyticWorld(at)
+    return RecordedWorld(read_curves(STUDENT), rungs=at, continuous=True)
+
+
+def _beyond(spec: SweepSpec) -> Iterator[Problem]:
+    """What no world has."""
+    if spec.scheduler.axis == "seconds":
+        yield Problem("worlds are scored at sentences; give sentences", key="scheduler.axis")
+    if spec.objective.against is not None:
+        yield Problem("worlds have scores alone, no sizes and no times a sentence; give null", key="objective.against")
+    if spec.sampler.warm_start:
+        yield Problem("a simulation has no earlier sweeps; give []", key="sampler.warm_start")
+
+
+def _unknown_knobs(spec: SweepSpec, world: World, name: str) -> Iterator[Problem]:
+    for knob in spec.searched:
+        if knob not in world.domains:
+            known = ", ".join(world.domains)
+            message = f"the world {name} has no such knob{nearest(knob, world.domains)}; it has {known}"
+            yield Problem(f"{message}; fix it: --set {knob}=VALUE", key=f"search.{knob}")
+
+
+def _unknown_values(spec: SweepSpec, world: World, name: str) -> Iterator[Problem]:
+    flat = spec.train.flatten()
+    for knob, domain in world.domains.items():
+        given = [grid[knob] for grid in spec.grids if knob in grid]
+        if not domain.between and any(isinstance(each, Range) for each in given):
+            values = ", ".join(map(str, domain.values))
+            message = f"the world {name} has nothing between its values; give {{choices: [{values}]}}"
+            yield Problem(message, key=f"search.{knob}")
+            continue
+        taken = dict.fromkeys(each_value(spec.grids, knob, flat[knob]))
+        if any(each.when for each in given):  # where it is not asked it is as in `train`
+            taken |= {flat[knob]: None}
+        wrong = [value for value in taken if not domain.holds(value)]
+        if wrong:
+            listed = ", ".join(map(show, wrong))
+            message = f"the world {name} does not know {listed}; it has {domain}"
+            yield Problem(message, key=f"search.{knob}" if given else knob)

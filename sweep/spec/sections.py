@@ -1,0 +1,101 @@
+"""The sections of a sweep file beside `train` and `search`: who proposes, who stops, what is scored, what it takes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from model.config import Section
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
+"""What a sweep may be called."""
+
+
+def _whole(value: float | None) -> float | None:
+    """YAML reads `1e5` as a float; a count of sentences is whole."""
+    return int(value) if value is not None and value == int(value) else value
+
+
+Grace = Annotated[Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=10**12)] | None, AfterValidator(_whole)]
+
+
+class Sampler(Section):
+    """Who proposes the next trial: one of Optuna's samplers."""
+
+    name: Literal["tpe", "gp", "cmaes", "random", "qmc", "nsga2", "grid"] = "tpe"
+    """`tpe`: tree-structured Parzen estimator. `gp`: Gaussian process. `cmaes`: covariance matrix adaptation, numbers
+    only. `random`. `qmc`: quasi-random (Sobol). `nsga2`: a genetic algorithm. `grid`: every point of `search`, once."""
+    startup_trials: int = Field(default=10, ge=1)
+    """Random trials before `tpe`, `gp` and `cmaes` start to model the scores; the others ignore it."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Seeds the proposals; `train.seed` seeds the training. `grid` ignores it."""
+    warm_start: tuple[str, ...] = ()
+    """Names of earlier sweeps of the same root whose trials `tpe` or `gp` learns from before it proposes one."""
+
+
+class Scheduler(Section):
+    """Who ends a trial early."""
+
+    name: Literal["asha", "hyperband", "median", "none"] = "none"
+    """`asha`: asynchronous successive halving. `hyperband`: several such brackets, each with a later first rung.
+    `median`: a trial below the median of the others ends. `none`: every trial runs to the budget."""
+    axis: Literal["sentences", "seconds"] = "sentences"
+    """What trials are compared at: equal sentences seen, or equal seconds of training. With `seconds` too, a trial
+    ends at `budget.sentences`, and the learning rate decays over those."""
+    grace: Grace = None
+    """Sentences, a whole number, or seconds of training before the first rung: no trial stops sooner. Needed unless
+    `none`; `none` with it scores at the rungs and stops nothing, without it once, at the end."""
+    reduction_factor: float = Field(default=4, gt=1, le=1000)
+    """Rungs lie this factor apart; `asha` and `hyperband` let one trial in so many go on from each."""
+    brackets: int = Field(default=3, ge=1)
+    """Brackets of `hyperband`, at most one a rung; the others ignore it."""
+
+
+class Objective(Section):
+    """What a trial is scored by; × 100, higher is better."""
+
+    task: str = "stsb"
+    """A task of `evaluation` with a dev split: stsb, stsb-dev-clean (its 369 pairs that no test has), sickr, demo."""
+    split: str = "dev"
+    """A split to choose on. `test` is refused: it is opened once, after the choice."""
+    metric: Literal["spearman", "pearson"] = "spearman"
+    """Correlation of the cosine similarities with the gold scores."""
+    poolings: Literal["own", "all"] = "own"
+    """`all`: report the score with every other pooling too, from the same forward pass. The trial's own decides."""
+    against: Literal["size", "latency"] | None = None
+    """A second objective, to be small: the encoder's megabytes, or its milliseconds a sentence. The sweep then looks
+    for the Pareto front of both. None: the score alone."""
+
+
+class Stop(Section):
+    """When the whole sweep ends before its last trial; whichever comes first. None: no such limit.
+
+    Trials that run are then saved where they are, and the sweep may be resumed.
+    """
+
+    target: float | None = Field(default=None, ge=-100, le=100)
+    """A score (× 100): the sweep ends when a completed trial reaches it."""
+    plateau_trials: int | None = Field(default=None, ge=1)
+    """The sweep ends when so many trials in a row have ended without a better best score."""
+    plateau_gain: float = Field(default=0.1, ge=0)
+    """Points by which a score has to be better to count. Only with `plateau_trials`."""
+    wall_hours: float | None = Field(default=None, gt=0)
+    """Hours from start to end, over all resumes."""
+    worker_hours: float | None = Field(default=None, gt=0)
+    """Hours of all trials together."""
+    cost: float | None = Field(default=None, gt=0)
+    """Worker hours × `resources.cost_per_hour`, which it needs."""
+
+
+class Resources(Section):
+    """What one trial takes."""
+
+    cpus: float = Field(default=1, gt=0)
+    """CPUs of a trial, which are also its threads."""
+    gpus: float = Field(default=0, ge=0)
+    """GPUs of a trial: whole, or a fraction below 1 (a promise of the scheduler, no limit of memory)."""
+    concurrent: int | None = Field(default=None, ge=1)
+    """Most trials at once. None: as many as fit."""
+    cost_per_hour: float | None = Field(default=None, gt=0)
+    """What one trial's resources cost an hour, in any currency. None: not known."""

@@ -1,0 +1,137 @@
+"""Warm start: what earlier sweeps of the same objective found, told to the study before its first trial.
+
+A copy of those trials is kept in the new record (`warm_start.json`), so that it can be resumed when the earlier sweeps
+are gone or have grown. They take the study's first numbers; the sweep's own trials are counted after them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweep.errors import Problem, Refused
+from sweep.files import read_json, write_json
+from sweep.record import Record, Trial
+from sweep.spec.space import distributions
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+    from sweep.spec.sweep_spec import SweepSpec
+
+_FILE = "warm_start.json"
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What is taken over from earlier sweeps.
+
+    Attributes:
+        trials: as `write_earlier` keeps them.
+        notes: what a person should know: how many were taken, what differs.
+    """
+
+    trials: list[dict[str, Any]]
+    notes: tuple[str, ...]
+
+
+def find_earlier(spec: SweepSpec, root: Path) -> Earlier:
+    """The ended trials of the sweeps that `sampler.warm_start` names, as far as they lie in this sweep's space.
+
+    A knob that they did not search is left open. A trial with a value outside this space is left out.
+
+    Raises:
+        Refused: a sweep is not there, was scored by something else, or shares no knob; all of them at once.
+    """
+    problems: list[Problem] = []
+    notes: list[str] = []
+    taken: list[dict[str, Any]] = []
+    space = distributions(spec)
+    for name in spec.sampler.warm_start:
+        try:
+            record = Record.open(root, name)
+        except Refused as refused:
+            problems += [Problem(problem.message, key="sampler.warm_start") for problem in refused.problems]
+            continue
+        if reasons := list(_incompatible(record, spec)):
+            problems += [Problem(f"{name}: {reason}", key="sampler.warm_start") for reason in reasons]
+            continue
+        ended = [trial for trial in record.trials() if trial.ended is not None and trial.state != "errored"]
+        fitting = [found for trial in ended if (found := _fit(trial, spec, space)) is not None]
+        notes.append(f"warm start: {len(fitting)} of {len(ended)} ended trials of {name} lie in this space")
+        taken += fitting
+    if problems:
+        raise Refused(problems, next="correct sampler.warm_start, or leave it out")
+    return Earlier(taken, tuple(notes))
+
+
+def _incompatible(record: Record, spec: SweepSpec) -> Any:
+    objective = f"{spec.objective.task} {spec.objective.split} {spec.objective.metric}"
+    about = record.about
+    if spec.objective.against is not None:
+        yield "a warm start knows one score; leave objective.against out"
+    if about["objective"] != objective:
+        yield f"was scored by {about['objective']}, this sweep by {objective}: their scores do not compare"
+    if about["rungs"][-1:] != [spec.train.budget.sentences]:
+        yield f"trained {about['rungs'][-1]} sentences, this sweep {spec.train.budget.sentences}: they do not compare"
+    if not set(about["searched"]) & set(spec.searched):
+        yield f"searched {', '.join(about['searched']) or 'nothing'}, none of {', '.join(spec.searched)}"
+
+
+def _fit(trial: Trial, spec: SweepSpec, space: Mapping[str, BaseDistribution]) -> dict[str, Any] | None:
+    """A trial as its point in this space and how it ended; None where it lies outside."""
+    # A knob that it did not search has the value of its configuration, which may lie in this space too.
+    point = {knob: trial.config[knob] for knob in space if knob in trial.config}
+    fixed = spec.train.flatten()
+    outside = {knob for knob, value in point.items() if not _contains(space[knob], value)}
+    differs = {
+        knob
+        for knob, value in trial.config.items()
+        if knob not in space and knob.partition(".")[0] not in ("data", "seed") and fixed.get(knob) != value
+    }
+    if outside & set(trial.point) or differs & set(trial.point):
+        return None
+    return {
+        "point": {knob: value for knob, value in point.items() if knob not in outside},
+        "state": trial.state,
+        "scores": {str(row.rung_index): row.score for row in trial.rows},
+    }
+
+
+def _contains(distribution: BaseDistribution, value: Any) -> bool:
+    try:
+        return bool(distribution._contains(distribution.to_internal_repr(value)))
+    except (TypeError, ValueError):
+        return False
+
+
+def write_earlier(record: Record, earlier: Earlier) -> None:
+    """Keep them in the new record."""
+    if earlier.trials:
+        write_json(record.folder / _FILE, earlier.trials)
+
+
+def read_earlier(record: Record) -> list[dict[str, Any]]:
+    """What `write_earlier` kept; none without a warm start."""
+    path = record.folder / _FILE
+    return read_json(path) if path.exists() else []
+
+
+def as_trial(told: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> FrozenTrial:
+    """An earlier trial as Optuna takes it."""
+    from optuna.trial import TrialState, create_trial
+
+    scores = {int(step): score for step, score in told["scores"].items()}
+    completed = told["state"] == "completed"
+    last = scores[max(scores)] if scores else None
+    return create_trial(
+        state=TrialState.COMPLETE if completed else TrialState.PRUNED,
+        value=last,
+        params=dict(told["point"]),
+        distributions={knob: space[knob] for knob in told["point"]},
+        intermediate_values=scores,
+        constraints=None if completed else {"has_score": 0.0 if told["state"] == "stopped" else 1.0},
+    )

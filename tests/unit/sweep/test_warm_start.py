@@ -1,0 +1,122 @@
+"""What an earlier sweep found, told to a new one before its first trial."""
+
+from __future__ import annotations
+
+import pytest
+
+from sweep.errors import Refused
+from sweep.record import Record, RowLog
+from sweep.spec.sweep_spec import rungs
+from sweep.warm_start import find_earlier, write_earlier
+from tests.unit.sweep.specs import load, row, write_trial
+from tests.unit.sweep.test_searcher import SPEC, Sweep
+
+POINT = {"optim.learning_rate": 1e-3, "encoder.pooling": "cls"}
+
+
+def earlier(root, spec, **about) -> Record:
+    """A sweep named `old` with a completed, a stopped, a diverged and an errored trial."""
+    known = {
+        "objective": "demo dev spearman",
+        "rungs": list(rungs(spec)),
+        "searched": list(spec.searched),
+        "trials": 4,
+    }
+    record = Record.create(root / "sweeps", "old", spec.to_yaml(), known | about)
+    config = spec.train.flatten()
+    for number, (rows, state) in enumerate(
+        [
+            ([row(0), row(1), row(2, 70.0)], "completed"),
+            ([row(0, 40.0)], "stopped"),
+            ([row(0, -100.0, failure="diverged")], "diverged"),
+            ([], "errored"),
+        ]
+    ):
+        point = POINT | {"optim.learning_rate": 10.0 ** -(number + 2)}
+        folder = record.add_trial(number, point, config | point)
+        for each in rows:
+            RowLog(folder).append(each)
+        record.end_trial(number, state)
+    record.release()
+    return record
+
+
+def test_ended_trials_come_first_in_the_study_and_the_sweeps_own_numbers_follow(tmp_path):
+    spec = load(tmp_path, SPEC, "sampler.warm_start=old")
+    earlier(tmp_path, spec)
+    found = find_earlier(spec, tmp_path / "sweeps")
+    sweep = Sweep(tmp_path, SPEC, "sampler.warm_start=old")
+    write_earlier(sweep.record, found)
+    sweep.start()
+    assert sweep.run_one(row(0), row(1), row(2, 60.0)) == 3
+    sweep.start()
+    assert sweep.run_one(row(0), row(1), row(2, 50.0)) == 4
+    states = [(trial.state.name, trial.values) for trial in sweep.study.trials]
+    assert states == [
+        ("COMPLETE", [70.0]),
+        ("PRUNED", [40.0]),
+        ("PRUNED", [-100.0]),
+        ("COMPLETE", [60.0]),
+        ("COMPLETE", [50.0]),
+    ]
+    assert [any(value > 0 for value in trial.constraints.values()) for trial in sweep.study.trials[:3]] == [
+        False,
+        False,
+        True,
+    ]
+    assert [trial.number for trial in sweep.record.trials()] == [3, 4]
+    assert "3 of 3" in found.notes[0]
+
+
+def test_a_knob_that_was_not_searched_is_taken_from_the_configuration_and_one_outside_the_space_left_open(tmp_path):
+    old = load(tmp_path, SPEC.replace("  encoder.pooling: {choices: [cls, avg_last_hidden]}\n", ""))
+    record = Record.create(
+        tmp_path / "sweeps",
+        "old",
+        old.to_yaml(),
+        {"objective": "demo dev spearman", "rungs": [256], "searched": ["optim.learning_rate"], "trials": 1},
+    )
+    write_trial(record, 0, [row(2, 70.0)], "completed")
+    record.release()
+    config = old.train.flatten() | {"optim.learning_rate": 1e-4}
+    trial = record.trial_folder(1)
+    record.add_trial(1, {"optim.learning_rate": 1e-4}, config)
+    RowLog(trial).append(row(2, 71.0))
+    record.end_trial(1, "completed")
+    spec = load(tmp_path, SPEC, "sampler.warm_start=old")
+    taken = find_earlier(spec, tmp_path / "sweeps").trials
+    assert {"optim.learning_rate": 1e-4} in [each["point"] for each in taken], "its pooling is no choice of this space"
+
+
+def test_a_trial_outside_the_space_is_left_out(tmp_path):
+    spec = load(tmp_path, SPEC, "sampler.warm_start=old")
+    earlier(tmp_path, spec)
+    narrow = load(tmp_path, SPEC.replace("high: 1e-2", "high: 5e-3"), "sampler.warm_start=old")
+    found = find_earlier(narrow, tmp_path / "sweeps")
+    assert [each["point"]["optim.learning_rate"] for each in found.trials] == [1e-3, 1e-4]
+    assert "2 of 3" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("about", "word"),
+    [
+        ({"objective": "stsb dev spearman"}, "stsb dev spearman"),
+        ({"rungs": [64, 512]}, "512"),
+        ({"searched": ["loss.temperature"]}, "loss.temperature"),
+    ],
+)
+def test_a_sweep_that_does_not_compare_is_refused_with_the_reason(tmp_path, about, word):
+    spec = load(tmp_path, SPEC, "sampler.warm_start=old")
+    earlier(tmp_path, spec, **about)
+    with pytest.raises(Refused) as refused:
+        find_earlier(spec, tmp_path / "sweeps")
+    assert word in str(refused.value)
+    assert "sampler.warm_start" in str(refused.value)
+
+
+def test_all_that_is_wrong_with_warm_starts_is_said_at_once(tmp_path):
+    spec = load(tmp_path, SPEC, "sampler.warm_start=old,gone,lost")
+    earlier(tmp_path, spec, objective="stsb dev spearman", searched=["loss.temperature"])
+    with pytest.raises(Refused) as refused:
+        find_earlier(spec, tmp_path / "sweeps")
+    assert len(refused.value.problems) == 4
