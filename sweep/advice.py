@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sweep.spec.sweep_spec import SweepSpec
 
 _COMPLETE_ONLY = ("gp", "cmaes", "nsga2")
-_STARTUP = ("tpe", "gp", "cmaes")
+_STARTUP = ("gp", "cmaes")
 _GENERATION = 50
 """Trials of NSGA-II's first generation, which is random; Optuna's default."""
 
@@ -47,7 +47,7 @@ def _unlearnt(spec: SweepSpec, trials: int, finishing: float | None) -> Iterator
     if name in _COMPLETE_ONLY and stops:
         count = "" if finishing is None else f", about {finishing:.3g} of {trials}"
         yield f"{name} learns nothing from trials that {spec.scheduler.name} stops: only those that finish count{count}"
-    counted = trials if name == "tpe" or not stops else finishing
+    counted = finishing if stops else trials
     first = startup if name in _STARTUP else _GENERATION if name == "nsga2" else 0
     if first and counted is not None and counted <= first and not spec.sampler.warm_start:
         why = "sampler.startup_trials" if name in _STARTUP else "nsga2's first generation"

@@ -26,7 +26,7 @@ from model.errors import DivergedError, InputError, MisfitError
 from sweep.breaks import Breaks
 from sweep.files import write_whole
 from sweep.measure import WHY, Measured, latency_ms, measure, size_mb
-from sweep.record import FLOOR, Row, RowLog, TrialState
+from sweep.trial_record import FLOOR, Row, RowLog, TrialState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from model.config import EncoderConfig, TrainConfig
 from model.source import find_fault
 from sweep.errors import Problem, Refused, Unreachable, nearest
-from sweep.record import Record, best_trial
+from sweep.record import Record
 from sweep.root import argument
 from sweep.spec.check import is_absent
 from sweep.spec.knobs import KNOBS, value_of
 from sweep.spec.yaml_file import scalar
+from sweep.trial_record import best_trial
 
 if TYPE_CHECKING:
     from evaluation.lexical import LexicalEncoder

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sweep.record import Record, TrialState
+    from sweep.record import Record
     from sweep.spec.sweep_spec import SweepSpec
+    from sweep.trial_record import TrialState
 
 _HOUR_S = 3600.0
 

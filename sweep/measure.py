@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
-from sweep.record import FLOOR
+from sweep.trial_record import FLOOR
 
 if TYPE_CHECKING:
     from evaluation.pairs import Pairs

@@ -32,89 +32,16 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from sweep.driver_lock import DriverLock
 from sweep.errors import Problem, Refused, nearest
-from sweep.files import append_json_line, read_json, read_json_lines, repair_lines, write_json, write_whole
+from sweep.files import read_json, repair_lines, write_json, write_whole
 from sweep.root import argument, make_folder, sweep_names
+from sweep.trial_record import RowLog, Trial, TrialState
 
 FORMAT = 3
-FLOOR = -100.0
-"""Score of a trial that has none: finite, for ASHA never stops a NaN (`nan < cutoff` is false)."""
-
-TrialState = Literal["running", "completed", "stopped", "infeasible", "diverged", "collapsed", "errored", "interrupted"]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One evaluation of one trial.
-
-    `rung` is the nominal place on the scheduler's axis (sentences, or seconds of training), `sentences` the actual
-    number, `rung_index` the step that Optuna and MLflow see; `is_end` marks the end of the budget. `score` is ×100, or `FLOOR` with the reason in `failure`. `started` and `time` are seconds
-    since the epoch; `train_seconds` and `busy_seconds` add up from the trial's start, waiting for Tune left out.
-    `alignment`, `uniformity` and `spread` are those of `evaluation.geometry`; None of a diverged encoder. `poolings`
-    holds the score ×100 with every pooling when the objective asks for it, None where one has none. `size_mb` (weights
-    in fp32, 10⁶ bytes) and `latency_ms` (one sentence alone) are measured at the end when the objective asks.
-    """
-
-    rung_index: int
-    rung: float
-    step: int
-    sentences: int
-    score: float
-    failure: str | None
-    loss: float | None
-    precision: str
-    score_precision: str | None
-    train_seconds: float
-    busy_seconds: float
-    started: float
-    time: float
-    alignment: float | None = None
-    uniformity: float | None = None
-    spread: float | None = None
-    poolings: dict[str, float | None] | None = None
-    is_end: bool = False
-    size_mb: float | None = None
-    latency_ms: float | None = None
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What the record says of one trial."""
-
-    number: int
-    point: dict[str, Any]
-    config: dict[str, Any]
-    rows: tuple[Row, ...]
-    state: TrialState
-    reason: str | None = None
-    folder: Path = field(default=Path(), repr=False)
-    ended: float | None = None
-    """When the driver wrote its end, in seconds since the epoch; None while it has none."""
-
-    @property
-    def score(self) -> float | None:
-        """The last score, or None before the first rung."""
-        return self.rows[-1].score if self.rows else None
-
-
-class RowLog:
-    """The append-only rows of one trial."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "rows.jsonl"
-
-    def append(self, row: Row) -> None:
-        """Write a row durably; it is on disk when this returns. A torn line of a killed writer is cut off first."""
-        append_json_line(self.path, asdict(row))
-
-    def read(self) -> tuple[Row, ...]:
-        """All whole rows, in order."""
-        return tuple(Row(**row) for row in read_json_lines(self.path))
 
 
 class Record:
@@ -356,36 +283,3 @@ def _not_safe(folder: Path) -> Problem | None:
     if about.st_mode & stat.S_IWOTH:
         return Problem("may be written by everyone; a sweep's folder is code that would run", str(folder))
     return None
-
-
-def best_trial(trials: list[Trial]) -> Trial | None:
-    """The completed trial (it reached the top rung) with the highest score; None if no trial completed."""
-    completed = [trial for trial in trials if trial.state == "completed"]
-    return max(completed, key=lambda trial: FLOOR if trial.score is None else trial.score, default=None)
-
-
-def pareto_front(trials: list[Trial]) -> list[Trial]:
-    """The completed trials than which none is better in one measure and as good in the other, best score first.
-
-    The second measure is the size or the latency of the last row, lower is better; without one the front is the best.
-    """
-    completed = [trial for trial in trials if trial.state == "completed" and trial.rows]
-    front: list[Trial] = []
-    for trial in sorted(completed, key=lambda each: (-each.rows[-1].score, _second(each))):
-        if not front or _second(trial) < _second(front[-1]):
-            front.append(trial)
-    return front
-
-
-def _second(trial: Trial) -> float:
-    last = trial.rows[-1]
-    return next((value for value in (last.size_mb, last.latency_ms) if value is not None), 0.0)
-
-
-def busy_share(trials: list[Trial], slots: int) -> float | None:
-    """Worker busy time ÷ (slots × time from the first trial's start to the last one's end); None without rows."""
-    last = [trial.rows[-1] for trial in trials if trial.rows]
-    if not last:
-        return None
-    span = max(row.time for row in last) - min(row.started for row in last)
-    return sum(row.busy_seconds for row in last) / (slots * span) if span > 0 else None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sweep.record import Record, Trial, pareto_front
+from sweep.record import Record
+from sweep.trial_record import Trial, pareto_front
 
 
 class KeptEncoders:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sweep.driver import job_has_working_dir, prepare_sweep, ray_session, run_trials
 from sweep.errors import Exit, Problem, Refused, Unreachable
 from sweep.ledger import ledger_until_now
-from sweep.record import Record, best_trial
+from sweep.record import Record
 from sweep.resources import fitting, slots
 from sweep.root import check_name
 from sweep.show import outcome_text
@@ -25,6 +25,7 @@ from sweep.spec.sweep_spec import load_spec, rungs, spec_hash
 from sweep.table import Follower, make_view
 from sweep.tracking.mirror import Mirror, default_uri
 from sweep.trial import job_of
+from sweep.trial_record import best_trial
 from sweep.warm_start import find_earlier, write_earlier
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def run(spec: SweepSpec, *, root: Path, name: str | None, address: str | None, c
     _check_root(root)
     check_name(root, name)
     earlier = find_earlier(spec, root)
-    for note in (*checks.check(spec, address=address).notes, *earlier.notes):
+    named = spec.model_copy(update={"name": name})
+    for note in (*checks.check(named, address=address, root=root).notes, *earlier.notes):
         print(f"note: {note}", file=sys.stderr)
     _reach(address)
     objective = spec.objective

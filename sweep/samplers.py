@@ -6,14 +6,15 @@ Three things are added to what Optuna's own samplers do:
   an undisturbed one would have proposed; Optuna keeps its random state in memory alone.
 - Conditional knobs: first the knobs that are always asked are sampled together, then, level by level, those that the
   sampled values call for.
-- A point that the sweep has had is sampled again, for training is deterministic: the same point has the same score.
+- A point that the sweep has had is sampled again, for training is deterministic: the same point has the same score. So
+  is a point whose nearest neighbour had no score at all (`sweep.feasible`).
 """
 
 from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from sweep.spec.sweep_spec import SweepSpec
 
+_UNCONDITIONAL = ("gp", "cmaes", "nsga2")
 _TRIES = 10
 _RANDOM_TRIES = 100
 """Then a space of choices is taken for exhausted, and a point comes twice."""
@@ -47,11 +49,12 @@ class PointSampler(BaseSampler):
     Args:
         spec: search space, sampler, seed.
         seen: `point_key` of every point that the sweep has had; the caller adds to it.
+        is_feasible: whether a point may have a score; asked while there are others to try.
     """
 
-    def __init__(self, spec: SweepSpec, seen: set[str]) -> None:
+    def __init__(self, spec: SweepSpec, seen: set[str], is_feasible: Callable[[Point], bool]) -> None:
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # of the QMC sampler
-        self._spec, self._seen = spec, seen
+        self._spec, self._seen, self._is_feasible = spec, seen, is_feasible
         self._all = distributions(spec)
         self._space = {name: each for name, each in self._all.items() if not each.single()}
 
@@ -62,13 +65,16 @@ class PointSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """A point that the sweep has not had: every knob that is active at it, and no other."""
+        """A point that the sweep has not had: every knob that is active at it, and no other.
+
+        After ten tries with the sampler, a point that may have no score is taken too: at random, for it may be one.
+        """
         seed = int(np.random.SeedSequence([self._spec.sampler.seed, trial.number]).generate_state(1)[0])
         model, chance = _inner(self._spec, seed), optuna.samplers.RandomSampler(seed=seed)
         point: dict[str, Any] = {}
         for attempt in range(_TRIES + _RANDOM_TRIES):
             point = self._draw(study, trial, model if attempt < _TRIES else chance)
-            if point_key(point) not in self._seen:
+            if point_key(point) not in self._seen and (attempt >= _TRIES or self._is_feasible(point)):
                 break
         return {name: value for name, value in point.items() if name in self._space}
 
@@ -77,7 +83,7 @@ class PointSampler(BaseSampler):
         point: dict[str, Any] = {}
         while block := [name for name in active(self._spec, point) if name not in point]:
             free = {name: self._space[name] for name in block if name in self._space and name not in fixed}
-            drawn = sampler.sample_relative(study, trial, self._modelled(free))
+            drawn = sampler.sample_relative(study, trial, self._modelled(free, is_first=not point))
             for name in block:
                 if name in fixed:
                     point[name] = fixed[name]
@@ -89,9 +95,15 @@ class PointSampler(BaseSampler):
                     point[name] = sampler.sample_independent(study, trial, name, free[name])
         return point
 
-    def _modelled(self, block: dict[str, BaseDistribution]) -> dict[str, BaseDistribution]:
-        """What the sampler models jointly of a block; CMA-ES knows numbers only."""
-        if self._spec.sampler.name != "cmaes":
+    def _modelled(self, block: dict[str, BaseDistribution], *, is_first: bool) -> dict[str, BaseDistribution]:
+        """What the sampler models jointly of a block; the rest is drawn knob by knob.
+
+        GP, CMA-ES and NSGA-II model what every past trial has, so no conditional knob; CMA-ES knows numbers only.
+        """
+        name = self._spec.sampler.name
+        if name in _UNCONDITIONAL and not is_first:
+            return {}
+        if name != "cmaes":
             return block
         return {name: each for name, each in block.items() if not isinstance(each, CategoricalDistribution)}
 

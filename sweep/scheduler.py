@@ -19,8 +19,8 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianSt
 from sweep.spec.sweep_spec import milestones, rungs
 
 if TYPE_CHECKING:
-    from sweep.record import Trial
     from sweep.spec.sweep_spec import SweepSpec
+    from sweep.trial_record import Trial
 
 METRIC = "score"
 TIME_AXIS = "rung"

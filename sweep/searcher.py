@@ -17,15 +17,16 @@ from pydantic import ValidationError
 from ray.tune.search import Searcher
 
 from sweep.ledger import Ledger, ledger_of
-from sweep.record import Record, Row, RowLog, TrialState
+from sweep.record import Record
 from sweep.retention import KeptEncoders
 from sweep.scheduler import METRIC, RungScheduler, bracket_of
 from sweep.spec.space import trial_config
 from sweep.study import Study
+from sweep.trial_record import Row, RowLog, TrialState
 
 if TYPE_CHECKING:
-    from sweep.record import Trial
     from sweep.spec.sweep_spec import SweepSpec
+    from sweep.trial_record import Trial
 
 
 class Closing:

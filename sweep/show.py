@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.errors import Problem, Refused
-from sweep.record import FLOOR, Record, Row, Trial, best_trial, busy_share, pareto_front
+from sweep.record import Record
 from sweep.root import sweep_names
 from sweep.table import knob_text, trial_table
+from sweep.trial_record import FLOOR, Row, Trial, best_trial, busy_share, pareto_front
 
 if TYPE_CHECKING:
     from sweep.ledger import Ledger

@@ -17,13 +17,15 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as Told
 
+from sweep.feasible import Feasible
 from sweep.samplers import PointSampler, point_key
 from sweep.spec.space import active, distributions, grid_points, start_points
 from sweep.warm_start import as_trial, read_earlier
 
 if TYPE_CHECKING:
-    from sweep.record import Record, Row, Trial
+    from sweep.record import Record
     from sweep.spec.sweep_spec import SweepSpec
+    from sweep.trial_record import Row, Trial
 
 LOG = "study.log"
 _STUDY_NOTES = "study"
@@ -47,6 +49,7 @@ class Study:
         self._worst: float | None = None
         self._outcomes: dict[int, tuple[Told, list[float] | None]] = {}
         self._distributions = distributions(spec)
+        self._feasible = Feasible(self._distributions, fewest=spec.sampler.startup_trials)
         directions: list[Literal["maximize", "minimize"]] = ["maximize"]
         if spec.objective.against:
             directions.append("minimize")
@@ -58,7 +61,7 @@ class Study:
             storage=self._storage,
             study_name=record.name,  # without one, all sweeps would share the name "optuna"
             directions=directions,
-            sampler=PointSampler(spec, self._seen),
+            sampler=PointSampler(spec, self._seen, self._feasible),
         )
         self._fill(record)
 
@@ -124,6 +127,8 @@ class Study:
 
     def _outcome(self, trial: Trial) -> tuple[Told, list[float] | None]:
         """Of a trial that ended; in the order of their ends, for the worst score is the worst so far."""
+        if trial.state != "errored":
+            self._feasible.add(trial.point, has_score=trial.state not in _NO_SCORE)
         if trial.state == "errored":
             return Told.FAIL, None
         if trial.state == "completed":

@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from sweep.record import Record, Row, Trial, best_trial
+from sweep.record import Record
+from sweep.trial_record import Row, Trial, best_trial
 
 if TYPE_CHECKING:
     from rich.table import Table

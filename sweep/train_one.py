@@ -13,10 +13,10 @@ from sweep.errors import Exit, Problem, Refused
 from sweep.export.folder import write_encoder
 from sweep.export.sentence_transformer import NEEDS_CODE, needs_code
 from sweep.files import write_whole
-from sweep.record import RowLog
 from sweep.spec.check import check
 from sweep.spec.sweep_spec import Sampler, load_spec, milestones, rungs
 from sweep.trial import job_of
+from sweep.trial_record import RowLog
 
 if TYPE_CHECKING:
     from pathlib import Path

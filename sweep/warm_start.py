@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.errors import Problem, Refused
 from sweep.files import read_json, write_json
-from sweep.record import Record, Trial
+from sweep.record import Record
 from sweep.spec.space import distributions
+from sweep.trial_record import Trial
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from sweep.cli import driving, scoring, sweeps  # noqa: F401  (they register their commands)
+from sweep.cli import driving, scoring, simulating, sweeps  # noqa: F401  (they register their commands)
 from sweep.cli.app import app
 from sweep.errors import Exit, Problem, Refused, Unreachable
 

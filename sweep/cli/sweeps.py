@@ -56,6 +56,14 @@ def check(
     print(json.dumps(plan_json(plan, estimate), indent=2) if as_json else plan_text(plan, estimate))
 
 
+@app.command(name="ls")
+def list_sweeps(root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
+    """List the sweeps of a root."""
+    from sweep.show import sweeps_json, sweeps_text
+
+    print(json.dumps(sweeps_json(root), indent=2) if as_json else sweeps_text(root))
+
+
 @app.command()
 def status(name: Name, root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
     """Show every trial of a sweep and how far it is."""

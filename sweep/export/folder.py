@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from model.config import TrainConfig
 from sweep.errors import Problem, Refused
 from sweep.files import write_whole
-from sweep.record import Record, Trial, best_trial
+from sweep.record import Record
 from sweep.spec.space import one_run
 from sweep.spec.sweep_spec import SweepSpec, load_spec
+from sweep.trial_record import Trial, best_trial
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -57,7 +58,8 @@ def export(record: Record, number: int | None, folder: Path) -> Exported:
         folder: what to make; it must not exist.
 
     Raises:
-        Refused: the folder exists, there is no such completed trial, its encoder was not kept, or sentence-transformers is not installed.
+        Refused: the folder exists, there is no such completed trial, its encoder was not kept, or
+            sentence-transformers is not installed.
     """
     trial = _chosen(record, number)
     if not (trial.folder / "encoder").exists():
@@ -67,7 +69,7 @@ def export(record: Record, number: int | None, folder: Path) -> Exported:
                     f"trial {trial.number} is not among the best, whose encoders are kept (keep_best)", key="--trial"
                 )
             ],
-            next=f"stsweep export {record.argument}, or train it again with the knobs of stsweep status {record.argument}",
+            next=f"stsweep export {record.argument}, or train it again: stsweep status {record.argument} --json",
         )
     if folder.exists():
         raise Refused(

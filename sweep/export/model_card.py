@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep.record import Record, Trial
+from sweep.record import Record
 from sweep.spec.yaml_file import dump
+from sweep.trial_record import Trial
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

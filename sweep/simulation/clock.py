@@ -19,8 +19,9 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from sweep.files import write_whole
-from sweep.record import FLOOR, Record, Row, RowLog, TrialState
+from sweep.record import Record
 from sweep.simulation.outcome import Outcome, SimulatedTrial
+from sweep.trial_record import FLOOR, Row, RowLog, TrialState
 
 if TYPE_CHECKING:
     from sweep.simulation.worlds import Curve, World

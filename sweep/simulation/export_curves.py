@@ -13,8 +13,9 @@ from typing import Any
 import pandas as pd
 
 from sweep.errors import Problem, Refused
-from sweep.record import Record, Row, Trial
+from sweep.record import Record
 from sweep.root import DEFAULT_ROOT
+from sweep.trial_record import Row, Trial
 
 _WHOLE = ("completed", "diverged", "collapsed", "infeasible")
 """States of a trial that went as far as its configuration could."""

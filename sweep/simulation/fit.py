@@ -62,7 +62,7 @@ def _unknown_knobs(spec: SweepSpec, world: World, name: str) -> Iterator[Problem
         if knob not in world.domains:
             known = ", ".join(world.domains)
             message = f"the world {name} has no such knob{nearest(knob, world.domains)}; it has {known}"
-            yield Problem(f"{message}; fix it: --set {knob}=VALUE", key=f"search.{knob}")
+            yield Problem(f"{message}; fix it: --set {knob}=VALUE", key=knob)
 
 
 def _unknown_values(spec: SweepSpec, world: World, name: str) -> Iterator[Problem]:
@@ -72,7 +72,7 @@ def _unknown_values(spec: SweepSpec, world: World, name: str) -> Iterator[Proble
         if not domain.between and any(isinstance(each, Range) for each in given):
             values = ", ".join(map(str, domain.values))
             message = f"the world {name} has nothing between its values; give {{choices: [{values}]}}"
-            yield Problem(message, key=f"search.{knob}")
+            yield Problem(message, key=knob)
             continue
         taken = dict.fromkeys(each_value(spec.grids, knob, flat[knob]))
         if any(each.when for each in given):  # where it is not asked it is as in `train`
@@ -81,4 +81,4 @@ def _unknown_values(spec: SweepSpec, world: World, name: str) -> Iterator[Proble
         if wrong:
             listed = ", ".join(map(show, wrong))
             message = f"the world {name} does not know {listed}; it has {domain}"
-            yield Problem(message, key=f"search.{knob}" if given else knob)
+            yield Problem(message, key=knob)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sweep.record import TrialState
+from sweep.trial_record import TrialState
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from sweep.record import TrialState
+from sweep.trial_record import TrialState
 
 
 @dataclass(frozen=True)

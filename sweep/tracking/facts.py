@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep.record import FLOOR, Row, Trial, TrialState
+from sweep.trial_record import FLOOR, Row, Trial, TrialState
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Param

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sweep.record import Record, Trial
+from sweep.record import Record
 from sweep.tracking.facts import STATUS, end_ms, metrics, params, sweep_status, written_ms
 from sweep.tracking.sent import Notebook, Sent, SentTrial, read_sent
+from sweep.trial_record import Trial
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

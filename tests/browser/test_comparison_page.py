@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from sweep.record import FLOOR, Record, Row, RowLog
+from sweep.record import Record
 from sweep.tracking.mirror import Mirror, default_uri
 from sweep.tracking.ui import comparison_link, served, unused_port
+from sweep.trial_record import FLOOR, Row, RowLog
 
 VARIED = {"encoder.pooling", "loss.temperature", "optim.learning_rate"}
 FIXED = {"budget.sentences": 2048, "data.corpus": "demo", "encoder.dropout": None, "encoder.name": "x", "seed": 0}

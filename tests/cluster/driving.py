@@ -81,7 +81,7 @@ class Sweep:
         """Drive the sweep until it ends; the exit code."""
         return self.start().wait(timeout=300)
 
-    def wait_for(self, what: str, timeout_s: float = 120) -> None:
+    def wait_for(self, what: str, timeout_s: float = 240) -> None:
         """Until a file that matches `what` in the sweep's folder is there and has something in it."""
         assert self.driver is not None
         folder, deadline = self.workshop / "sweeps" / self.name, time.monotonic() + timeout_s

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from sweep.record import Record, RowLog
+from sweep.record import Record
 from sweep.tracking.mirror import Mirror, create_store, quiet_client
 from sweep.tracking.ui import served, unused_port
+from sweep.trial_record import RowLog
 from tests.unit.sweep.specs import row
 
 TRIALS, ROWS = 3, 8

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sweep.record import Row, RowLog
+from sweep.trial_record import Row, RowLog
 
 SPEC = """
 name: alone

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from sweep.errors import Refused
-from sweep.record import Record, Row, RowLog, TrialState
+from sweep.record import Record
 from sweep.spec.sweep_spec import SweepSpec, load_spec
+from sweep.trial_record import Row, RowLog, TrialState
 
 RUNGS = (64, 128, 256)
 ABOUT = {"objective": "demo dev spearman", "rungs": list(RUNGS), "searched": ["loss.temperature"], "trials": 4}

@@ -66,6 +66,7 @@ def test_a_sampler_is_said_to_learn_nothing_from_stopped_trials_when_they_change
     assert "learns nothing" not in notes(spec_of(tmp_path, name, SEARCH))
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.parametrize("name", ["gp", "cmaes", "nsga2", "qmc"])
 def test_choices_are_said_to_be_random_when_the_sampler_leaves_them_out(tmp_path: Path, name: str) -> None:
     study = study_of(name, TrialState.COMPLETE)
@@ -90,8 +91,8 @@ def test_tpe_and_random_have_no_such_notes(tmp_path: Path) -> None:
 
 
 def test_too_few_trials_to_learn_from_are_said(tmp_path: Path) -> None:
-    assert "random draws" in notes(spec_of(tmp_path, "tpe", SEARCH, "sampler.startup_trials=64"))
-    assert "random draws" not in notes(spec_of(tmp_path, "tpe", SEARCH, "sampler.startup_trials=63"))
+    assert "random draws" in notes(spec_of(tmp_path, "gp", SEARCH, "sampler.startup_trials=64"))
+    assert "random draws" not in notes(spec_of(tmp_path, "gp", SEARCH, "sampler.startup_trials=63"))
     asha = ("scheduler.name=asha", "scheduler.grace=400")
     said = notes(spec_of(tmp_path, "gp", SEARCH, *asha), 4)
     assert "about 4 of 64" in said and "random draws" in said

@@ -14,8 +14,9 @@ from model.config import EncoderConfig, PoolingName, TrainConfig
 from model.encoder import load_encoder, save_encoder, saved_config
 from sweep.errors import Refused
 from sweep.export.folder import export
-from sweep.record import Record, Row, RowLog
+from sweep.record import Record
 from sweep.spec.sweep_spec import load_spec
+from sweep.trial_record import Row, RowLog
 from tests.tiny import tiny_encoder_folder
 
 pytest.importorskip("sentence_transformers", reason="pip install 'stsweep[export]'")

@@ -10,7 +10,8 @@ import pytest
 from ray.tune.search import Searcher
 
 from sweep.errors import Refused, Unreachable
-from sweep.record import FLOOR, Record, RowLog, pareto_front
+from sweep.record import Record
+from sweep.trial_record import FLOOR, RowLog, pareto_front
 from tests.unit.sweep.specs import row
 from tests.unit.sweep.test_searcher import SPEC, Sweep
 
@@ -96,8 +97,9 @@ def test_a_driver_that_dies_again_and_again_proposes_and_stops_what_an_undisturb
     assert len(outcome(disturbed)) == 6
 
 
-def test_conditional_knobs_are_asked_only_where_they_count(tmp_path):
-    sweep = Sweep(tmp_path, CONDITIONAL)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_conditional_knobs_are_asked_only_where_they_count(tmp_path, sampler):
+    sweep = Sweep(tmp_path, CONDITIONAL, f"sampler.name={sampler}")
     while sweep.run_one(row(0, 50.0), row(1, 50.0), row(2, 50.0)) is not None:
         pass
     trials = sweep.record.trials()

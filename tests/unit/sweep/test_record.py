@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from sweep.errors import Refused
-from sweep.record import FLOOR, Record, RowLog, best_trial, busy_share, write_whole
+from sweep.record import Record, write_whole
+from sweep.trial_record import FLOOR, RowLog, best_trial, busy_share
 from tests.unit.sweep.specs import ABOUT, new_record, row, write_trial
 
 HOME = Path(__file__).parents[3]

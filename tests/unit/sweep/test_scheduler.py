@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule
 
-from sweep.record import FLOOR, Trial
 from sweep.scheduler import RungScheduler, bracket_of
+from sweep.trial_record import FLOOR, Trial
 from tests.unit.sweep.specs import RUNGS, load, row
 
 SPEC = """\

@@ -14,9 +14,10 @@ from optuna.storages.journal import JournalFileBackend
 from ray.tune.search import Searcher
 
 from sweep.files import write_whole
-from sweep.record import FLOOR, Record, Row, RowLog
+from sweep.record import Record
 from sweep.searcher import Bridge, make_bridge
 from sweep.spec.space import trial_count
+from sweep.trial_record import FLOOR, Row, RowLog
 from tests.unit.sweep.specs import ABOUT, load, row
 
 SPEC = """\
@@ -70,9 +71,7 @@ class Sweep:
         log = JournalStorage(JournalFileBackend(str(self.record.folder / "study.log")))
         return optuna.load_study(storage=log, study_name=self.record.name)
 
-    def run_one(
-        self, *rows: Row, error: bool = False, written: str | None = None, stopped: bool = False
-    ) -> int | None:
+    def run_one(self, *rows: Row, error: bool = False, written: str | None = None, stopped: bool = False) -> int | None:
         """One trial from proposal to end; its number, or None after the last."""
         trial_id = f"ray{next(self.ids)}"
         proposed = self.bridge.suggest(trial_id)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from sweep.errors import Refused
-from sweep.record import FLOOR, Record
+from sweep.record import Record
 from sweep.show import best_json, best_text, outcome_text, status_json, status_text, sweeps_json, sweeps_text
+from sweep.trial_record import FLOOR
 from tests.unit.sweep.specs import RUNGS, STARTED, new_record, row, write_trial
 
 

@@ -10,9 +10,9 @@ import pytest
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 from ray.tune.search import Searcher
 
-from sweep.record import FLOOR
 from sweep.simulation.clock import Clock, simulate
 from sweep.simulation.worlds import Curve, Domain
+from sweep.trial_record import FLOOR
 
 
 class Listed(Searcher):

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from sweep.errors import Refused
-from sweep.record import FLOOR, RowLog
 from sweep.searcher import make_bridge
 from sweep.simulation.analytic import AnalyticWorld
 from sweep.simulation.clock import simulate
@@ -19,6 +18,7 @@ from sweep.simulation.outcome import Outcome
 from sweep.simulation.recorded import RecordedWorld
 from sweep.simulation.show import simulation_json, simulation_text, simulations
 from sweep.simulation.simulated_sweep import passing_record, simulate_spec, with_sampler_seed
+from sweep.trial_record import FLOOR, RowLog
 from tests.unit.sweep.specs import load, new_record, row, write_trial
 
 SPEC = """\

@@ -14,8 +14,8 @@ from typing import TextIO
 
 import pytest
 
-from sweep.record import FLOOR, RowLog
 from sweep.table import Follower, LiveTable, PlainLines, by_score, knob_text, make_view
+from sweep.trial_record import FLOOR, RowLog
 from tests.unit.sweep.specs import new_record, row, write_trial
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

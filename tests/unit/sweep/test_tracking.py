@@ -11,10 +11,11 @@ import pytest
 from mlflow import MlflowClient
 
 from sweep.errors import Refused
-from sweep.record import FLOOR, Record, Row, RowLog
+from sweep.record import Record
 from sweep.tracking.facts import STATUS, param_text
 from sweep.tracking.mirror import Mirror, create_store, default_uri, mirrored_uri, quiet_client
 from sweep.tracking.sent import Notebook, Sent, SentTrial, read_sent
+from sweep.trial_record import FLOOR, Row, RowLog
 
 CREATED = 1_700_000_000.25
 

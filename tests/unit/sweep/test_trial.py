@@ -28,8 +28,8 @@ from model.encoder import Encoder, load_encoder, saved_config
 from model.errors import InputError
 from sweep.attempt import attempt
 from sweep.breaks import Breaks
-from sweep.record import FLOOR, Row, RowLog
 from sweep.trial import Job, run_trial
+from sweep.trial_record import FLOOR, Row, RowLog
 from tests.tiny import tiny_encoder_folder
 
 BATCH = 4
@@ -116,7 +116,8 @@ def run(home: Path, folder: Path, **changes: Any) -> tuple[tuple[Row, ...], list
 
 
 def reported(row: Row) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in ("rung", "score", "rung_index", "failure", "is_end")}
+    names = ("rung", "score", "rung_index", "failure", "is_end", "busy_seconds")
+    return {name: getattr(row, name) for name in names}
 
 
 def timeless(folder: Path) -> list[dict[str, Any]]:

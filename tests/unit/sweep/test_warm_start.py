@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sweep.errors import Refused
-from sweep.record import Record, RowLog
+from sweep.record import Record
 from sweep.spec.sweep_spec import rungs
+from sweep.trial_record import RowLog
 from sweep.warm_start import find_earlier, write_earlier
 from tests.unit.sweep.specs import load, row, write_trial
 from tests.unit.sweep.test_searcher import SPEC, Sweep

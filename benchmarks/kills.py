@@ -1,0 +1,93 @@
+"""SIGKILL at random moments: of the driver, a trial or all of Ray, with a resume each time.
+
+    python benchmarks/kills.py [--kills 20] [--slots 1] [--seed 0]
+
+Beside an undisturbed sweep. One slot: the same trials with the same rows. Several: the same number of trials, each ended once, nothing doubled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from model.corpus import read_corpus
+from tests.cluster.driving import Sweep, outcome
+from tests.tiny import tiny_encoder_folder
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--kills", type=int, default=20)
+    options.add_argument("--trials", type=int, default=12)
+    options.add_argument("--slots", type=int, default=1)
+    options.add_argument("--seed", type=int, default=0)
+    asked = options.parse_args()
+    draw = random.Random(asked.seed)
+    workshop = Path(tempfile.mkdtemp(prefix="kills"))
+    tiny_encoder_folder(workshop / "encoder", architecture="distilbert", layers=6, width=32)
+    (workshop / "corpus.txt").write_text("\n".join(read_corpus(["demo"])[:300]) + "\n")
+    environment = os.environ | {
+        "STSWEEP_CACHE": str(workshop / "cache"),
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+    }
+    calm = Sweep(workshop, environment, "calm", trials=asked.trials, slots=asked.slots)
+    begin = time.monotonic()
+    if calm.run_to_the_end() != 0:
+        print(calm.log.read_text())
+        return 1
+    calm_seconds = time.monotonic() - begin
+    print(f"undisturbed: {len(outcome(calm.record))} trials in {calm_seconds:.0f} s", flush=True)
+    killed = Sweep(workshop, environment, "killed", trials=asked.trials, slots=asked.slots)
+    done: Counter[str] = Counter()
+    begin = time.monotonic()
+    while sum(done.values()) < asked.kills:
+        driver = killed.start()
+        until = time.monotonic() + draw.uniform(0.5, 25)
+        while time.monotonic() < until and driver.poll() is None:
+            time.sleep(0.05)
+        if driver.poll() == 0:
+            print("the sweep ended before all kills: give more --trials")
+            break
+        what = draw.choice(["driver", "trial", "ray"])
+        if killed.kill(what):
+            done[what] += 1
+            print(f"kill {sum(done.values())}: {what}, {_standing(killed)}", flush=True)
+        if what != "driver":  # a driver outlives its trial; the next kill is of it, and counts for itself
+            time.sleep(draw.uniform(0, 5))
+            if driver.poll() is None:
+                driver.kill()
+                done["driver"] += 1
+        driver.wait()
+        killed.wait_for_no_process()
+    code = killed.run_to_the_end()
+    seconds = time.monotonic() - begin
+    print(f"{dict(done)} kills, then exit code {code}, {seconds:.0f} s in all")
+    expected, found = outcome(calm.record), outcome(killed.record)
+    numbers = [trial["number"] for trial in found]
+    whole = numbers == list(range(asked.trials)) and all(trial["state"] != "interrupted" for trial in found)
+    same = found == expected
+    print(f"trials {len(found)} of {asked.trials}, each ended once: {whole}; the same rows as undisturbed: {same}")
+    for each in (calm, killed):
+        each.clean()
+    return 0 if whole and (same or asked.slots > 1) else 1
+
+
+def _standing(sweep: Sweep) -> str:
+    try:
+        trials = sweep.record.trials()
+    except Exception:
+        return "no record yet"
+    return f"{sum(trial.ended is not None for trial in trials)} trials ended, {len(trials)} begun"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
