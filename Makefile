@@ -1,6 +1,6 @@
 # `make help` is the map. Every target sets up what it needs in .venv; nothing is installed outside it, `system` apart.
 .DEFAULT_GOAL := help
-.PHONY: help sweep test test-cluster test-browser check lint types imports schema format system clean
+.PHONY: help sweep curves test test-cluster test-browser check lint types imports schema format system clean
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -19,6 +19,10 @@ sweep: $(VENV)/.ready ## the quickstart: a real sweep on this machine, no Hub, n
 	$(BIN)/stsweep run search_spaces/quickstart.yaml --name $(NAME)
 	$(BIN)/stsweep export $(NAME)
 	$(BIN)/stsweep eval --sweep $(NAME) --split test
+
+curves: $(VENV)/.ready ## record the simulator's learning curves anew: 112 trials to the end, about 40 minutes on two cores
+	$(BIN)/stsweep run student_grid
+	$(BIN)/python -m sweep.simulation.export_curves student-grid sweep/simulation/student_curves.csv
 
 test: $(VENV)/.ready ## lint, types, imports, unit and whole-program tests
 	$(MAKE) --no-print-directory check

@@ -2,7 +2,8 @@
 
     python benchmarks/kills.py [--kills 20] [--slots 1] [--seed 0]
 
-Beside an undisturbed sweep. One slot: the same trials with the same rows. Several: the same number of trials, each ended once, nothing doubled.
+Beside an undisturbed sweep of the same file. With one slot it must find the same trials with the same rows; with
+several every trial once.
 """
 
 from __future__ import annotations

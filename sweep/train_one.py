@@ -14,7 +14,8 @@ from sweep.export.folder import write_encoder
 from sweep.export.sentence_transformer import NEEDS_CODE, needs_code
 from sweep.files import write_whole
 from sweep.spec.check import check
-from sweep.spec.sweep_spec import Sampler, load_spec, milestones, rungs
+from sweep.spec.space import one_run
+from sweep.spec.sweep_spec import load_spec, milestones, rungs
 from sweep.trial import job_of
 from sweep.trial_record import RowLog
 
@@ -36,7 +37,7 @@ def train_one(spec: SweepSpec, out: Path, resume: bool) -> Exit:
             other knobs, rungs or another objective than that run's.
         model.InputError: the checkpoint is damaged, or the corpus has other contents.
     """
-    alone = spec.model_copy(update={"search": {}, "sampler": Sampler(name="random"), "trials": 1})
+    alone = one_run(spec, spec.train)
     check(alone)
     checkpoint = out / "checkpoint"
     if resume and not checkpoint.exists():

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 SPEC = """
 name: small
@@ -66,7 +68,8 @@ def test_asha_let_no_trial_on_that_was_below_the_median_of_its_rung(status):
 
 
 def test_optuna_was_told_pruned_for_stopped_trials_and_complete_for_completed_ones(status, workshop):
-    study = optuna.load_study(study_name="small", storage=f"sqlite:///{workshop}/sweeps/small/study.db")
+    log = JournalStorage(JournalFileBackend(f"{workshop}/sweeps/small/study.log"))
+    study = optuna.load_study(study_name="small", storage=log)
     told = {trial.number: trial.state.name for trial in study.trials}
     expected = {"completed": "COMPLETE", "stopped": "PRUNED"}
     assert told == {trial["number"]: expected[trial["state"]] for trial in status["trial"]}

@@ -27,8 +27,8 @@ def load(name: str) -> SweepSpec:
     return load_spec(search_spaces.folder() / f"{name}.yaml")
 
 
-def test_the_four_sweeps_are_found_by_name() -> None:
-    assert NAMES == ["distilface", "minilm_student", "paper_grid", "quickstart"]
+def test_the_five_sweeps_are_found_by_name() -> None:
+    assert NAMES == ["distilface", "minilm_student", "paper_grid", "quickstart", "student_grid"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -38,7 +38,7 @@ def test_a_shipped_sweep_is_valid_and_says_what_it_is_for(name: str, corpus: Pat
     assert len(spec.description) > 20
     assert "\n" not in spec.description
     assert spec.searched
-    assert spec.train.data.corpus == (("demo",) if name == "quickstart" else (str(corpus),))
+    assert spec.train.data.corpus == (("demo",) if name in ("quickstart", "student_grid") else (str(corpus),))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -105,3 +105,13 @@ def test_the_papers_grid_varies_one_knob_at_a_time_around_its_defaults(corpus: P
     others = {knob: changed.count([knob]) for knob in centre}
     assert others == {"optim.learning_rate": 2, "loss.temperature": 4, "optim.batch_size": 2, "encoder.pooling": 13}
     assert rungs(spec) == (30_000 * 64,)
+
+
+def test_the_students_grid_is_a_hundred_cells_or_more_of_the_quickstarts_student(corpus: Path) -> None:
+    spec, quickstart = load("student_grid"), load("quickstart")
+    assert len(points(spec.grids, spec.train)) >= 100
+    assert spec.train.budget == quickstart.train.budget
+    assert spec.train.encoder.name == quickstart.train.encoder.name
+    assert spec.train.encoder.keep_layers == quickstart.train.encoder.keep_layers
+    assert spec.scheduler.name == "none"
+    assert rungs(spec) == (400, 800, 1_600, 3_200, 6_400)
