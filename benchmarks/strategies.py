@@ -35,7 +35,7 @@ def main() -> None:
     curves = read_curves(arguments.curves)
     spec = _ours(RecordedWorld(curves), arguments)
     world = RecordedWorld(curves, rungs=rungs(spec))
-    target = max(max(world.run(cell, 0).scores) for cell in world.cells)
+    target = max(world.run(cell, 0).scores[-1] for cell in world.cells)
     full = len(world.cells) * world.rungs[-1]
     plain = partial(_plain, world, arguments, target)
     spec = spec.model_copy(update={"stop": Stop(target=target)})

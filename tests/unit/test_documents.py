@@ -38,7 +38,7 @@ def test_the_readmes_example_is_a_sweep(tmp_path):
 
 def test_the_readmes_tree_names_every_module_and_no_other():
     tree = README.split("## The tree")[1].split("```")[1]
-    named = sorted(re.findall(r"^ +(\w+\.py) ", tree, re.MULTILINE))
+    named = sorted(re.findall(r"\b\w+\.py\b", tree))
     packages = ("sweep", "model", "evaluation")
     there = sorted(
         path.name
