@@ -68,6 +68,8 @@ def ray_session(address: str | None, record: Record) -> Iterator[Machine]:
         environment["working_dir"] = str(_copy_code(record.folder / "code").resolve())
     arguments: dict[str, Any] = {"runtime_env": environment, "log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
+        # Killed, a Ray of our own does not come back; without this the driver waits 60 s for it before it ends.
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
         arguments |= {"address": "local", "include_dashboard": False, "object_store_memory": 200 * 2**20}
     else:
         arguments |= {"address": address}

@@ -163,6 +163,7 @@ def _drive_to_the_end(spec: SweepSpec, record: Record, address: str | None) -> E
 
 def _drive(spec: SweepSpec, record: Record, address: str | None, mirror: Mirror, signals: Signals) -> str | None:
     print(f"sweep {record.name}: starting Ray; the record is {record.folder}", file=sys.stderr)
+    print(f"Ctrl-C closes it; killed or closed, it goes on by: stsweep resume {record.argument}", file=sys.stderr)
     with ray_session(address, record) as machine:
         signals.install()
         fit = fitting(spec.resources, machine)
