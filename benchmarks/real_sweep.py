@@ -1,0 +1,199 @@
+"""A real sweep of the quickstart's student: stsweep beside a plain script of Ray Tune, OptunaSearch and ASHAScheduler.
+
+    python benchmarks/real_sweep.py [--seeds 3] [--trials 12] [--turns 2] [--points 8]
+
+The script is what a user writes after the two libraries' documentation; it trains and scores with the same `model` and
+`evaluation`, so that only the platform differs. By turns in one run:
+
+1. Search: the same space, seeds, trials, slots and rungs; the best dev score among the trials that reached the top.
+   (The plain script's own choice, `get_best_result`, may be a trial that was stopped; it is given the best that was not.)
+2. Overhead: the same configurations, nothing stopped; slots × wall time ÷ trials, from the first trial's start to the
+   last one's end, without the start of Ray and what is prepared once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+HOUSE = Path(__file__).resolve().parents[1]
+SLOTS = 2
+
+PLAIN = """
+import json, sys, time
+from functools import partial
+import ray
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+folder, seed, trials, points = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4])
+BASE = json.loads(sys.argv[5])
+RUNGS = [1600, 3200, 6400]
+
+def trainable(config):
+    import torch
+    from evaluation.score import score
+    from evaluation.tasks import load_pairs
+    from model.config import TrainConfig
+    from model.training import train
+    started = time.time()
+    pairs = load_pairs("demo", "dev", None)
+    for at in train(TrainConfig.from_flat(BASE | config), evaluate_at=RUNGS, threads=1):
+        found = score(partial(at.encoder.encode, cache_tokens=True), [pairs])[0]
+        tune.report({"score": found.spearman, "sentences": at.rung, "started": started, "ended": time.time()})
+
+ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+space = {
+    "optim.learning_rate": tune.loguniform(5e-5, 1e-3),
+    "loss.contrastive_weight": tune.choice([0.0, 0.1, 0.3]),
+    "loss.temperature": tune.loguniform(0.03, 0.2),
+    "loss.distillation": tune.choice(["cosine", "similarity"]),
+    "encoder.pooling": tune.choice(["avg_last_hidden", "avg_last2", "avg_all_hidden", "avg_first_last"]),
+}
+asha = ASHAScheduler(time_attr="sentences", grace_period=1600, max_t=6400, reduction_factor=2)
+tuner = tune.Tuner(
+    tune.with_resources(trainable, {"cpu": 1}),
+    param_space=tune.grid_search(points) if points else space,
+    tune_config=tune.TuneConfig(
+        metric="score", mode="max", num_samples=1 if points else trials,
+        search_alg=None if points else OptunaSearch(seed=seed), scheduler=None if points else asha,
+        max_concurrent_trials=None if points else 2,
+    ),
+    run_config=tune.RunConfig(name="plain", storage_path=folder, verbose=0),
+)
+if points:
+    tuner = tune.Tuner(
+        tune.with_resources(lambda config: trainable(config["point"]), {"cpu": 1}),
+        param_space={"point": tune.grid_search(points)},
+        tune_config=tune.TuneConfig(metric="score", mode="max"),
+        run_config=tune.RunConfig(name="plain", storage_path=folder, verbose=0),
+    )
+results = [result.metrics for result in tuner.fit() if result.metrics and "score" in result.metrics]
+print(json.dumps([{k: m[k] for k in ("score", "sentences", "started", "ended")} for m in results]))
+"""
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--seeds", type=int, default=3)
+    options.add_argument("--trials", type=int, default=12)
+    options.add_argument("--turns", type=int, default=2)
+    options.add_argument("--points", type=int, default=8)
+    asked = options.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="rs", dir="/tmp"))
+    try:
+        _search(folder, asked.seeds, asked.trials)
+        _overhead(folder, asked.turns, asked.points)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _search(folder: Path, seeds: int, trials: int) -> None:
+    differences = []
+    print(f"search, {trials} trials, {SLOTS} at once: best dev score, sentences trained")
+    for seed in range(seeds):
+        ours = _stsweep(folder, f"s{seed}", f"sampler.seed={seed}", f"trials={trials}")
+        plain = _plain(folder / f"p{seed}", seed, trials, [])
+        best = [_best(trials_) for trials_ in (ours, plain)]
+        sentences = [sum(trial["sentences"] for trial in trials_) for trials_ in (ours, plain)]
+        differences.append(best[0] - best[1])
+        print(
+            f"seed {seed}: stsweep {best[0]:.2f} ({sentences[0]:,}), plain {best[1]:.2f} ({sentences[1]:,})",
+            flush=True,
+        )
+    print(f"mean difference of the winners: {mean(differences):+.2f} points (to reach: ≥ −0.30)")
+
+
+def _overhead(folder: Path, turns: int, count: int) -> None:
+    rates, poolings = (1e-4, 2e-4, 4e-4, 8e-4), ("avg_last_hidden", "avg_last2")
+    points = [
+        {"optim.learning_rate": rate, "encoder.pooling": pooling, "loss.contrastive_weight": 0.0}
+        for rate in rates
+        for pooling in poolings
+    ][:count]
+    ratios = []
+    for turn in range(turns):
+        ours = _slot_seconds(_stsweep(folder, f"o{turn}", points=points))
+        plain = _slot_seconds(_plain(folder / f"q{turn}", 0, 1, points))
+        ratios.append(ours / plain)
+        print(f"turn {turn}: slot seconds a trial: stsweep {ours:.1f}, plain {plain:.1f}, {ratios[-1]:.2f}", flush=True)
+    print(f"{count} equal trials, stsweep ÷ plain, median of {turns}: {median(ratios):.2f} (to reach: ≤ 1.10)")
+
+
+def _best(trials: list[dict[str, Any]]) -> float:
+    return max(trial["score"] for trial in trials if trial["sentences"] >= 6400)
+
+
+def _slot_seconds(trials: list[dict[str, Any]]) -> float:
+    span = max(trial["ended"] for trial in trials) - min(trial["started"] for trial in trials)
+    return SLOTS * span / len(trials)
+
+
+def _stsweep(
+    folder: Path, name: str, *changes: str, points: list[dict[str, Any]] | None = None
+) -> list[dict[str, Any]]:
+    """The last row of every trial of a sweep."""
+    import search_spaces
+
+    text = (search_spaces.folder() / "quickstart.yaml").read_text()
+    if points is not None:
+        text = text.split("search:")[0] + "search:\n" + _grid(points) + "objective: {task: demo, split: dev}\n"
+        text += (
+            "scheduler: {name: none, grace: 1600, reduction_factor: 2}\nsampler: {name: grid}\nresources: {cpus: 1}\n"
+        )
+    spec = folder / f"{name}.yaml"
+    spec.write_text(text)
+    flags = [part for change in changes for part in ("--set", change)]
+    command = [sys.executable, "-m", "sweep", "run", str(spec), "--root", str(folder), "--name", name, *flags]
+    subprocess.run(command, cwd=HOUSE, env=_environment(), check=True, capture_output=True)
+    status = subprocess.run(
+        [sys.executable, "-m", "sweep", "status", name, "--root", str(folder), "--json"],
+        cwd=HOUSE, env=_environment(), check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    rows = [trial["rows"][-1] for trial in json.loads(status)["trial"] if trial["rows"]]
+    return [
+        {"score": row["score"], "sentences": row["rung"], "started": row["started"], "ended": row["time"]}
+        for row in rows
+    ]
+
+
+def _grid(points: list[dict[str, Any]]) -> str:
+    return "".join(
+        "  - {" + ", ".join(f"{knob}: {{choices: [{value}]}}" for knob, value in point.items()) + "}\n"
+        for point in points
+    )
+
+
+def _plain(folder: Path, seed: int, trials: int, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    import search_spaces
+    from sweep.spec.sweep_spec import load_spec
+
+    base = load_spec(search_spaces.folder() / "quickstart.yaml").train.flatten()
+    folder.mkdir()
+    script = folder / "plain.py"
+    script.write_text(PLAIN)
+    arguments = [str(folder), str(seed), str(trials), json.dumps(points), json.dumps(base)]
+    ran = subprocess.run(
+        [sys.executable, str(script), *arguments], cwd=HOUSE, env=_environment(), capture_output=True, text=True
+    )
+    if ran.returncode:
+        sys.exit(ran.stderr[-3000:])
+    found: list[dict[str, Any]] = json.loads(ran.stdout.strip().splitlines()[-1])
+    return found
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(HOUSE), "RAY_AIR_NEW_OUTPUT": "0"}
+
+
+if __name__ == "__main__":
+    main()
