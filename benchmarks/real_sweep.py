@@ -6,7 +6,7 @@ The script is what a user writes after the two libraries' documentation; it trai
 `evaluation`, so that only the platform differs. By turns in one run:
 
 1. Search: the same space, seeds, trials, slots and rungs; the best dev score among the trials that reached the top.
-   (The plain script's own choice, `get_best_result`, may be a trial that was stopped; it is given the best that was not.)
+   (The plain script's own choice, `get_best_result`, may be a stopped trial; it is given the best that was not.)
 2. Overhead: the same configurations, nothing stopped; slots × wall time ÷ trials, from the first trial's start to the
    last one's end, without the start of Ray and what is prepared once.
 """
@@ -35,50 +35,45 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-folder, seed, trials, points = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4])
-BASE = json.loads(sys.argv[5])
-RUNGS = [1600, 3200, 6400]
+folder, seed, trials = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+points, base = json.loads(sys.argv[4]), json.loads(sys.argv[5])
 
 def trainable(config):
-    import torch
     from evaluation.score import score
     from evaluation.tasks import load_pairs
     from model.config import TrainConfig
     from model.training import train
     started = time.time()
+    knobs = base | config.get("point", config)
     pairs = load_pairs("demo", "dev", None)
-    for at in train(TrainConfig.from_flat(BASE | config), evaluate_at=RUNGS, threads=1):
-        found = score(partial(at.encoder.encode, cache_tokens=True), [pairs])[0]
-        tune.report({"score": found.spearman, "sentences": at.rung, "started": started, "ended": time.time()})
+    for at in train(TrainConfig.from_flat(knobs), evaluate_at=[1600, 3200, 6400], threads=1):
+        found = score(partial(at.encoder.encode, cache_tokens=True), [pairs])[0].spearman
+        tune.report({"score": found, "sentences": at.rung, "started": started, "ended": time.time()})
 
 ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-space = {
-    "optim.learning_rate": tune.loguniform(5e-5, 1e-3),
-    "loss.contrastive_weight": tune.choice([0.0, 0.1, 0.3]),
-    "loss.temperature": tune.loguniform(0.03, 0.2),
-    "loss.distillation": tune.choice(["cosine", "similarity"]),
-    "encoder.pooling": tune.choice(["avg_last_hidden", "avg_last2", "avg_all_hidden", "avg_first_last"]),
-}
-asha = ASHAScheduler(time_attr="sentences", grace_period=1600, max_t=6400, reduction_factor=2)
+if points:
+    space = {"point": tune.grid_search(points)}
+    how = tune.TuneConfig(metric="score", mode="max")
+else:
+    space = {
+        "optim.learning_rate": tune.loguniform(5e-5, 1e-3),
+        "loss.contrastive_weight": tune.choice([0.0, 0.1, 0.3]),
+        "loss.temperature": tune.loguniform(0.03, 0.2),
+        "loss.distillation": tune.choice(["cosine", "similarity"]),
+        "encoder.pooling": tune.choice(["avg_last_hidden", "avg_last2", "avg_all_hidden", "avg_first_last"]),
+    }
+    asha = ASHAScheduler(time_attr="sentences", grace_period=1600, max_t=6400, reduction_factor=2)
+    how = tune.TuneConfig(
+        metric="score", mode="max", num_samples=trials, search_alg=OptunaSearch(seed=seed), scheduler=asha
+    )
 tuner = tune.Tuner(
     tune.with_resources(trainable, {"cpu": 1}),
-    param_space=tune.grid_search(points) if points else space,
-    tune_config=tune.TuneConfig(
-        metric="score", mode="max", num_samples=1 if points else trials,
-        search_alg=None if points else OptunaSearch(seed=seed), scheduler=None if points else asha,
-        max_concurrent_trials=None if points else 2,
-    ),
+    param_space=space,
+    tune_config=how,
     run_config=tune.RunConfig(name="plain", storage_path=folder, verbose=0),
 )
-if points:
-    tuner = tune.Tuner(
-        tune.with_resources(lambda config: trainable(config["point"]), {"cpu": 1}),
-        param_space={"point": tune.grid_search(points)},
-        tune_config=tune.TuneConfig(metric="score", mode="max"),
-        run_config=tune.RunConfig(name="plain", storage_path=folder, verbose=0),
-    )
 results = [result.metrics for result in tuner.fit() if result.metrics and "score" in result.metrics]
-print(json.dumps([{k: m[k] for k in ("score", "sentences", "started", "ended")} for m in results]))
+print(json.dumps([{key: each[key] for key in ("score", "sentences", "started", "ended")} for each in results]))
 """
 
 
@@ -130,12 +125,12 @@ def _overhead(folder: Path, turns: int, count: int) -> None:
 
 
 def _best(trials: list[dict[str, Any]]) -> float:
-    return max(trial["score"] for trial in trials if trial["sentences"] >= 6400)
+    return max(float(trial["score"]) for trial in trials if trial["sentences"] >= 6400)
 
 
 def _slot_seconds(trials: list[dict[str, Any]]) -> float:
     span = max(trial["ended"] for trial in trials) - min(trial["started"] for trial in trials)
-    return SLOTS * span / len(trials)
+    return float(SLOTS * span / len(trials))
 
 
 def _stsweep(
