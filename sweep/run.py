@@ -66,7 +66,7 @@ def run(spec: SweepSpec, *, root: Path, name: str | None, address: str | None, c
     }
     record = Record.create(root, name, spec.to_yaml(), about)
     write_earlier(record, earlier)
-    return _drive_to_the_end(spec, record, address)
+    return _drive_to_the_end(spec, record, address, is_new=True)
 
 
 def resume(
@@ -118,7 +118,7 @@ def resume(
     record.drive(command)
     record.change(trials=max(record.about["trials"], trial_count(spec)) + more_trials)
     record.write_spec(spec.to_yaml())
-    return _drive_to_the_end(spec, record, address)
+    return _drive_to_the_end(spec, record, address, is_new=False)
 
 
 def recorded_spec(record: Record) -> SweepSpec:
@@ -128,37 +128,44 @@ def recorded_spec(record: Record) -> SweepSpec:
     return SweepSpec.model_validate(record.about["spec"])
 
 
-def _drive_to_the_end(spec: SweepSpec, record: Record, address: str | None) -> Exit:
-    mirror = Mirror(record, spec.tracking_uri or default_uri(record.folder.parent))
+def _drive_to_the_end(spec: SweepSpec, record: Record, address: str | None, *, is_new: bool) -> Exit:
+    """Drive a sweep and say how it ended; a new one in which nothing has begun leaves its name free."""
     begin = time.monotonic()
-    why: str | None = None
     with Signals() as signals:
         try:
-            why = _drive(spec, record, address, mirror, signals)
+            why = _drive_mirrored(spec, record, address, signals)
         except Stopped:
             why = "ended at once"
         except BaseException:
-            if not record.trials():  # nothing has started, so that the name is free again
+            if is_new and not record.trials():
                 record.discard()
             raise
         finally:
-            signals.close = None
             record.release()
-            complaints = mirror.finish(timeout_s=_MIRROR_S if signals.exit is None else _MIRROR_CLOSING_S)
-    for complaint in complaints:
-        print(complaint, file=sys.stderr)
-    if not record.folder.exists():
-        return signals.exit or Exit.INTERRUPTED
-    text = outcome_text(record, seconds=time.monotonic() - begin, why=why)
-    record.write_outcome(text)
-    print(text, flush=True)
+        trials = record.trials()
+        if is_new and signals.exit is not None and not trials:
+            record.discard()
+            return signals.exit
+        text = outcome_text(record, seconds=time.monotonic() - begin, why=why)
+        record.write_outcome(text)
+        print(text, flush=True)
     if signals.exit is not None:
         return signals.exit
-    trials = record.trials()
     unfinished = len(trials) < record.about["trials"] or any(trial.ended is None for trial in trials)
     if unfinished and why is None:
         return Exit.INTERRUPTED
     return Exit.DONE if best_trial(trials) else Exit.NONE_COMPLETED
+
+
+def _drive_mirrored(spec: SweepSpec, record: Record, address: str | None, signals: Signals) -> str | None:
+    mirror = Mirror(record, spec.tracking_uri or default_uri(record.folder.parent))
+    try:
+        return _drive(spec, record, address, mirror, signals)
+    finally:
+        signals.close = None
+        record.release()
+        for complaint in mirror.finish(timeout_s=_MIRROR_S if signals.exit is None else _MIRROR_CLOSING_S):
+            print(complaint, file=sys.stderr)
 
 
 def _drive(spec: SweepSpec, record: Record, address: str | None, mirror: Mirror, signals: Signals) -> str | None:
