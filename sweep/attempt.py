@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from model.training import Progress
     from sweep.trial import Job
 
+NO_MEMORY = "no_memory.txt"
+"""In a trial's folder: its worker was killed for memory, and what Ray said."""
 REPORTED = ("rung", "score", "rung_index", "failure", "is_end", "busy_seconds")
 """Fields of a row that Tune is told."""
 _NO_CPU_MEMORY = "DefaultCPUAllocator"
@@ -128,6 +130,9 @@ class _Attempt:
         (self._folder / "error.txt").unlink(missing_ok=True)
         if self._last_scored is not None and self._last_scored.is_end:
             self._tell(self._last_scored)  # the process died before Tune heard of it
+            return
+        if (self._folder / NO_MEMORY).exists():
+            self._fail("infeasible", (self._folder / NO_MEMORY).read_text(encoding="utf-8").strip())
             return
         last: Progress | None = None
         try:

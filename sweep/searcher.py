@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from ray.tune.search import Searcher
 
+from sweep.attempt import NO_MEMORY
+from sweep.files import write_whole
 from sweep.ledger import Ledger, ledger_of
 from sweep.record import Record
 from sweep.retention import KeptEncoders
@@ -27,6 +29,10 @@ from sweep.trial_record import Row, RowLog, TrialState
 if TYPE_CHECKING:
     from sweep.spec.sweep_spec import SweepSpec
     from sweep.trial_record import Trial
+
+
+_KILLED_FOR_MEMORY = "running low on memory"
+"""In Ray's message (`ray.exceptions.OutOfMemoryError`), which Tune keeps as the trial's error."""
 
 
 class Closing:
@@ -165,6 +171,12 @@ class LimitedScheduler(RungScheduler):
         if self._closing.why is None and (why := self._ledger.reason_to_close()):
             self._closing.close(why)
         return action
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """A worker died. One that Ray's memory monitor killed is not run again, only to be killed again."""
+        super().on_trial_error(tune_controller, trial)
+        if _KILLED_FOR_MEMORY in (trial.get_error() or ""):
+            write_whole(self._record.trial_folder(trial.config["number"]) / NO_MEMORY, trial.get_error())
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as the searcher

@@ -17,8 +17,9 @@ from sweep.files import write_whole
 from sweep.record import Record
 from sweep.searcher import Bridge, make_bridge
 from sweep.spec.space import trial_count
+from sweep.trial import Job, run_trial
 from sweep.trial_record import FLOOR, Row, RowLog
-from tests.unit.sweep.specs import ABOUT, load, row
+from tests.unit.sweep.specs import ABOUT, RUNGS, load, row
 
 SPEC = """\
 name: s
@@ -286,3 +287,22 @@ def test_tunes_snapshot_can_pickle_it(tmp_path):
     RowLog(sweep.record.trial_folder(0)).append(row(2))
     sweep.bridge.on_trial_complete("ray0")
     assert sweep.ended(0)[0] == "completed"
+
+
+def test_a_worker_killed_for_memory_is_not_run_again_but_one_that_died_otherwise_is(tmp_path):
+    sweep = Sweep(tmp_path)
+    said = {0: "Failure # 1\nTask was killed due to the node running low on memory.\n", 1: "Failure # 1\nSIGKILL\n"}
+    job = Job(budget=256, rungs=RUNGS, task="demo", split="dev", metric="spearman", data_dir=None, threads=1)
+    for number, error in said.items():
+        proposed = sweep.bridge.suggest(f"ray{number}")
+        trial = type("T", (), {"trial_id": "ray", "config": proposed, "get_error": lambda self, error=error: error})()
+        sweep.scheduler.on_trial_add(None, trial)
+        sweep.scheduler.on_trial_error(None, trial)
+        folder = sweep.record.trial_folder(number)
+        reported: list[dict] = []
+        run_trial(job, folder, proposed["knobs"] | {"encoder.name": str(tmp_path / "gone")}, reported.append)
+        sweep.bridge.on_trial_complete(f"ray{number}")
+    assert sweep.ended(0)[0] == "infeasible"
+    assert "low on memory" in str(sweep.ended(0)[1])
+    assert infeasible(sweep.told(0))
+    assert sweep.ended(1)[0] == "errored", "it was run again, and its encoder is not there"
