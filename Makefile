@@ -21,7 +21,7 @@ sweep: $(VENV)/.ready ## the quickstart: a real sweep on this machine, no Hub, n
 	$(BIN)/stsweep eval --sweep $(NAME) --split test
 
 curves: $(VENV)/.ready ## record the simulator's learning curves anew: 112 trials to the end, about 40 minutes on two cores
-	$(BIN)/stsweep run student_grid
+	$(BIN)/stsweep $(if $(wildcard sweeps/student-grid),resume student-grid,run student_grid)
 	$(BIN)/python -m sweep.simulation.export_curves student-grid sweep/simulation/student_curves.csv
 
 test: $(VENV)/.ready ## lint, types, imports, unit and whole-program tests

@@ -7,10 +7,13 @@ scores of complete trials alone. TPE and the quasi-random sequence have none of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
-from sweep.spec.distribution import Choices
+from sweep.spec.conditions import active_knobs, parents_first
+from sweep.spec.distribution import Choices, Distribution
+from sweep.spec.knobs import is_whole
 
 if TYPE_CHECKING:
     from sweep.spec.sweep_spec import SweepSpec
@@ -29,8 +32,42 @@ def advice(spec: SweepSpec, trials: int, finishing: float | None) -> Iterator[st
         trials: Of the sweep.
         finishing: Trials expected to reach the end of the budget; None when that depends on the scores.
     """
+    yield from _repeated(spec, trials)
     yield from _unmodelled(spec)
     yield from _unlearnt(spec, trials, finishing)
+
+
+def _repeated(spec: SweepSpec, trials: int) -> Iterator[str]:
+    if spec.sampler.name == "grid":
+        return
+    count = _count_points(spec, trials)
+    if count is not None and count < trials:
+        yield f"the search has {count} points and there are {trials} trials: points come again (grid tries each once)"
+
+
+def _count_points(spec: SweepSpec, most: int) -> int | None:
+    """How many points the search has, not counted beyond `most`; None when they are not finite."""
+    search = spec.grids[0]
+    if any(_values(knob, given) is None for knob, given in search.items()):
+        return None
+    points: list[dict[str, Any]] = [{}]
+    for knob in parents_first(search):
+        grown = (
+            point | {knob: value}
+            for point in points
+            for value in ((_values(knob, search[knob]) or ()) if knob in active_knobs(search, point) else (None,))
+        )
+        points = list(islice(grown, most))
+    return len(points)
+
+
+def _values(knob: str, given: Distribution) -> Iterable[Any] | None:
+    """The values of a knob, of a range's steps their numbers, which no condition reads; None when not finite."""
+    if isinstance(given, Choices):
+        return given.choices
+    if given.step is None and not is_whole(knob):
+        return None
+    return range(round((given.high - given.low) / (given.step or 1)) + 1)
 
 
 def _unmodelled(spec: SweepSpec) -> Iterator[str]:

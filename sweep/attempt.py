@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from model.config import TrainConfig
 from model.errors import DivergedError, InputError, MisfitError
 from sweep.breaks import Breaks
-from sweep.files import write_whole
+from sweep.files import read_json, write_json, write_whole
 from sweep.measure import WHY, Measured, latency_ms, measure, size_mb
 from sweep.trial_record import FLOOR, Row, RowLog, TrialState
 
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from model.training import Progress
     from sweep.trial import Job
 
+BUSY = "busy.json"
+"""In a trial's folder: seconds that it had run when its last checkpoint was written."""
+DEATH = "death.txt"
+"""In a trial's folder: what Ray said of its worker's deaths."""
 NO_MEMORY = "no_memory.txt"
 """In a trial's folder: its worker was killed for memory, and what Ray said."""
 REPORTED = ("rung", "score", "rung_index", "failure", "is_end", "busy_seconds")
@@ -48,10 +52,10 @@ or of the InputError that `load_encoder` makes of it; `torch.OutOfMemoryError` i
 class Stopwatch:
     """Busy time of a trial: from its start to now, without what was spent inside `wait` or between two attempts."""
 
-    def __init__(self, written: Sequence[Row]) -> None:
-        """Go on from the rows of earlier attempts."""
+    def __init__(self, written: Sequence[Row], before: float) -> None:
+        """Go on from earlier attempts, which wrote these rows and ran so many seconds."""
         self.started = written[0].started if written else time.time()
-        self._before = written[-1].busy_seconds if written else 0.0
+        self._before = before
         self._begin = time.perf_counter()
         self._waited = 0.0
 
@@ -106,7 +110,7 @@ class _Attempt:
         self._written = list(self._log.read())
         # A failure that ended an earlier attempt counts for nothing: this one gets there again.
         self._scored = {row.rung_index: row for row in self._written if row.failure is None}
-        self._watch = Stopwatch(self._written)
+        self._watch = Stopwatch(self._written, _ran_before(folder, self._written))
         self._breaks = Breaks(job.pause, job.checkpoint_seconds)
         self._last_scored = last = self._scored[max(self._scored)] if self._scored else None
         self._reached: dict[str, Any] = {
@@ -254,7 +258,13 @@ class _Attempt:
             return
         if paused or self._breaks.checkpoint_is_old() or (is_rung and keeps_every):
             at.save(self._checkpoint)
+            write_json(self._folder / BUSY, {"seconds": self._watch.busy()})
             self._breaks.saved()
+
+
+def _ran_before(folder: Path, written: Sequence[Row]) -> float:
+    saved: float = read_json(folder / BUSY)["seconds"] if (folder / BUSY).exists() else 0.0
+    return max(saved, written[-1].busy_seconds if written else 0.0)
 
 
 def _keep_error(folder: Path, text: str) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sweep.errors import Problem, Unreachable
-from sweep.files import append_json_line, read_json, read_json_lines, repair_lines, write_json
+from sweep.files import append_json_line, read_json, read_json_lines, write_json
+from sweep.root import argument
 
 _READER_S = 2.0
 """A reading command holds the lock for a moment, to see whether somebody does; a driver waits that out."""
@@ -44,7 +45,9 @@ class DriverLock:
         append_json_line(self._folder / "sessions.jsonl", me)
 
     def release(self) -> None:
-        """Let go of the sweep."""
+        """Let go of the sweep; the end of this driver's time is noted beside its start."""
+        if self._lock.is_locked:
+            append_json_line(self._folder / "sessions.jsonl", {"pid": os.getpid(), "ended": time.time()})
         self._lock.release()
 
     def is_held(self) -> bool:
@@ -61,18 +64,19 @@ class DriverLock:
         path = self._folder / "driver.json"
         who = read_json(path) if path.exists() else {"pid": "?", "host": "?"}
         return Unreachable(
-            [Problem(f"the sweep is driven by process {who['pid']} on {who['host']}; nothing was changed", self.name)],
-            next=f"wait for it (stsweep status {self.name}), or end it there: kill {who['pid']}",
+            [Problem(f"is driven by process {who['pid']} on {who['host']}; nothing was changed", str(self._folder))],
+            next=f"wait for it (stsweep status {argument(self._folder)}), or end it there: kill {who['pid']}",
         )
 
-    @property
-    def name(self) -> str:
-        return self._folder.name
-
     def sessions(self) -> list[dict[str, Any]]:
-        """Every driver that the sweep has had, oldest first: pid, host, started (s since the epoch), command."""
-        return list(read_json_lines(self._folder / "sessions.jsonl"))
+        """Every driver that the sweep has had, oldest first: pid, host, started (s since the epoch), command.
 
-    def repair(self) -> None:
-        """Mend what a killed driver left."""
-        repair_lines(self._folder / "sessions.jsonl")
+        One that let go by itself has `ended` too; one that was killed has not.
+        """
+        found: list[dict[str, Any]] = []
+        for line in read_json_lines(self._folder / "sessions.jsonl"):
+            if "started" in line:
+                found.append(line)
+            elif found:
+                found[-1] |= line
+        return found

@@ -32,7 +32,9 @@ class Disk:
 
     Attributes:
         encoder: Weights of the largest encoder of the space; None where no file of it is on this disk.
-        encoders: How many are kept, the `keep_best`.
+        encoders: How many at most: `keep_best`, and one of each trial at once, which is written before another is
+            dropped. All of them where the trials at once are not known, and with two objectives: all may be on the
+            Pareto front, which is kept whole.
         trial: Of one running trial: its checkpoint and the one that replaces it.
         code: The copy of the code.
         peak: All of it; None where the encoder's size or the trials at once are not known.
@@ -56,7 +58,9 @@ def disk_of(spec: SweepSpec, trials: int, at_once: int | None, root: Path | None
         at_once: How many run at once; None when that is not known.
         root: The folder of the sweeps; it may not exist yet.
     """
-    encoder, encoders = largest_encoder(spec), min(spec.keep_best, trials)
+    encoder, encoders = largest_encoder(spec), trials
+    if at_once is not None and spec.objective.against is None:
+        encoders = min(spec.keep_best + at_once, trials)
     trial = None if encoder is None else encoder * _ADAMW * _REPLACED
     code = sum(path.stat().st_size for path in _code())
     peak = None

@@ -1,4 +1,4 @@
-"""The largest configuration of a search space: what takes most memory, and most time a sentence. Loads no torch."""
+"""The largest configuration of a search space, which takes most memory, and its smallest batch. Loads no torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from model.config import POOLING_DEPTH, TrainConfig
 from model.weights import weight_bytes
 from sweep.spec.conditions import requirements
 from sweep.spec.distribution import Choices
-from sweep.spec.misfits import misfits, shapes_of
+from sweep.spec.misfits import misfits, shapes_of, values_of
 from sweep.spec.space import active, grid_points
 from sweep.spec.sweep_spec import Sampler
 
@@ -38,6 +38,11 @@ def largest_config(spec: SweepSpec) -> TrainConfig:
     found = sorted(_configs(spec), key=_work, reverse=True)
     alone = spec.model_copy(update={"search": {}, "sampler": Sampler(name="random"), "points": ()})
     return next(config for config in found if not misfits(alone.model_copy(update={"train": config}), shapes, []))
+
+
+def smallest_batch(spec: SweepSpec) -> int:
+    """The least `optim.batch_size` of the space: with it a sentence may take longer than in the largest batch."""
+    return min(values_of(spec, "optim.batch_size"))
 
 
 def _configs(spec: SweepSpec) -> Iterator[TrainConfig]:

@@ -88,7 +88,7 @@ class Ledger:
         if stop.target is not None and self._best is not None and self._best >= stop.target:
             return f"stop.target = {stop.target:g} is reached by {self._best:.2f}"
         if stop.plateau_trials is not None and self._since_gain >= stop.plateau_trials:
-            return f"no gain above {stop.plateau_gain:g} in {self._since_gain} trials (stop.plateau_trials)"
+            return f"stop.plateau_trials = {stop.plateau_trials}: no gain above {stop.plateau_gain:g} in so many trials"
         return None
 
     def left_text(self) -> str | None:
@@ -108,7 +108,8 @@ class Ledger:
 
 def ledger_of(spec: SweepSpec, record: Record, *, clock: Callable[[], float] = time.time) -> Ledger:
     """The ledger of a driver that begins on a record as it stands."""
-    return _told(Ledger(spec, wall_seconds=record.driven_seconds(), clock=clock), record)
+    begun = clock() - record.driven_since if clock is time.time else 0.0  # Ray's start and what is prepared once
+    return _told(Ledger(spec, wall_seconds=record.driven_seconds() + begun, clock=clock), record)
 
 
 def ledger_until_now(spec: SweepSpec, record: Record) -> Ledger:
@@ -119,8 +120,7 @@ def ledger_until_now(spec: SweepSpec, record: Record) -> Ledger:
 def _told(ledger: Ledger, record: Record) -> Ledger:
     trials = record.trials()
     for trial in trials:
-        for row in trial.rows[-1:]:
-            ledger.add_busy(trial.number, row.busy_seconds)
+        ledger.add_busy(trial.number, record.busy_seconds(trial.number))
     for trial in sorted((trial for trial in trials if trial.ended is not None), key=lambda each: each.ended or 0.0):
         ledger.add_end(trial.number, trial.state, trial.score)
     return ledger

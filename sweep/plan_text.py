@@ -58,6 +58,8 @@ def _rungs(plan: Plan) -> Iterator[str]:
         return
     rungs = (f"{rung.sentences:,} ({'?' if rung.trials is None else f'{rung.trials:.3g}'})" for rung in plan.rungs)
     yield f"rungs (sentences seen, trials expected there): {', '.join(rungs)}"
+    if any(rung.trials not in (None, plan.trials) for rung in plan.rungs):
+        yield "  expected if scores are random; a sampler that learns lets more pass"
 
 
 def _sentences(plan: Plan) -> str:
@@ -73,7 +75,7 @@ def _disk(disk: Disk) -> str:
         said = f"{said_bytes(disk.code)} of code, and weights whose size is not known here"
     else:
         said = (
-            f"{disk.encoders} encoders of {said_bytes(disk.encoder)} kept, checkpoints of at most "
+            f"{disk.encoders} encoders of {said_bytes(disk.encoder)}, checkpoints of at most "
             f"{said_bytes(disk.trial)} for each trial that runs"
         )
     if disk.peak is not None:
@@ -91,16 +93,23 @@ def _estimate(estimate: Estimate) -> Iterator[str]:
     threads = "1 thread" if measured.threads == 1 else f"{measured.threads} threads"
     yield f"measured on {measured.device} with {threads}, the largest configuration ({knobs}):"
     yield (
-        f"  {measured.step_seconds:.3g} s a step ({batch / measured.step_seconds:,.0f} sentences/s), "
+        f"  {_step(batch, measured.step_seconds)}, "
         f"{measured.rung_seconds:.3g} s an evaluation ({measured.end_seconds:.3g} s the last), {memory}"
     )
+    if measured.small_batch < batch:
+        yield f"  in batches of {measured.small_batch}: {_step(measured.small_batch, measured.small_step_seconds)}"
+    yield "  one trial alone; trials at once share the memory's bandwidth, and each may be slower"
     wall = "" if estimate.hours is None else f"{_hours(estimate.hours)} from start to end, "
     yield (
-        f"an upper estimate, as if every trial were that large: {wall}{_hours(estimate.worker_hours)} of all trials "
-        f"together ({_hours(estimate.most_worker_hours)} if nothing is stopped)"
+        f"an estimate, as if every trial were as slow as the slowest measured: {wall}{_hours(estimate.worker_hours)} "
+        f"of all trials together ({_hours(estimate.most_worker_hours)} if nothing is stopped)"
     )
     if estimate.cost is not None:
         yield f"cost: about {estimate.cost:.2f} ({estimate.most_cost:.2f} if nothing is stopped)"
+
+
+def _step(batch: int, seconds: float) -> str:
+    return f"{seconds:.3g} s a step ({batch / seconds:,.0f} sentences/s)"
 
 
 def _hours(hours: float) -> str:

@@ -1,5 +1,7 @@
 """`stsweep check --probe`: what a sweep will take, from a few measured steps of its largest configuration.
 
+The same configuration is measured with the smallest batch too, whose sentences often take longer; the slower counts.
+
 Loads no torch itself: the steps are trained in a process of their own.
 """
 
@@ -18,7 +20,7 @@ from model.corpus import read_corpus
 from sweep.errors import Problem, Refused
 from sweep.footprint import said_bytes
 from sweep.forecast import expected_total, reaching
-from sweep.largest import SIZES, largest_config
+from sweep.largest import SIZES, largest_config, smallest_batch
 from sweep.probe_process import Probed, probe_apart
 from sweep.resources import threads
 from sweep.spec.space import trial_count
@@ -34,9 +36,10 @@ _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the sweep takes if every trial is as large as the largest, so an upper estimate.
+    """What the sweep takes if every trial is as slow as the slowest measured configuration.
 
-    What is made once before the trials (tokens, the teacher's embeddings, baselines) is not in it.
+    Measured alone: trials at once share the memory's bandwidth. What is made once before the trials (tokens, the
+    teacher's embeddings, baselines) is not in it.
 
     Attributes:
         largest: The knobs that make the measured configuration the largest.
@@ -82,7 +85,12 @@ def probe(spec: SweepSpec, at_once: int | None) -> Estimate:
     pairs = load_pairs(objective.task, objective.split, spec.data_folder)
     try:
         measured = probe_apart(
-            config, sample, pairs, every_pooling=objective.poolings == "all", threads=threads(spec.resources)
+            config,
+            sample,
+            pairs,
+            small_batch=smallest_batch(spec),
+            every_pooling=objective.poolings == "all",
+            threads=threads(spec.resources),
         )
     except (MemoryError, BrokenProcessPool) as error:
         said = ", ".join(f"{knob} {value}" for knob, value in largest.items())
@@ -106,7 +114,10 @@ def estimate(
     """
     trials = trial_count(spec)
     slots = None if at_once is None else min(at_once, trials)
-    longest = spec.train.budget.sentences * measured.step_seconds / largest["optim.batch_size"]
+    sentence_seconds = max(
+        measured.step_seconds / largest["optim.batch_size"], measured.small_step_seconds / measured.small_batch
+    )
+    longest = spec.train.budget.sentences * sentence_seconds
     ends = _rung_ends(spec, longest)
     one = longest + (len(ends) - 1) * measured.rung_seconds + measured.end_seconds
     expected = _expected_seconds(spec, trials, ends, measured)
@@ -114,7 +125,6 @@ def estimate(
     wanted_hours = most_worker_hours if expected is None else expected / 3600
     ceiling = _most_worker_hours(spec, slots)
     worker_hours = min(wanted_hours, ceiling)
-    price = spec.resources.cost_per_hour
     notes = list(_memory_notes(spec, slots, measured, memory_bytes))
     if slots is None:
         notes.append("measured on this machine, which may be slower or faster than the cluster's")
@@ -126,35 +136,50 @@ def estimate(
         worker_hours=worker_hours,
         most_worker_hours=min(most_worker_hours, ceiling),
         hours=None if slots is None else _hours(spec, wanted_hours, ceiling, slots, one / 3600),
-        cost=None if price is None else worker_hours * price,
-        most_cost=None if price is None else min(most_worker_hours, ceiling) * price,
+        cost=_cost(spec, worker_hours),
+        most_cost=_cost(spec, min(most_worker_hours, ceiling)),
         notes=tuple(notes),
     )
 
 
-def check_cost_asked(spec: SweepSpec, max_cost: float | None, *, probed: bool) -> None:
+def check_cost_asked(
+    spec: SweepSpec, max_cost: float | None, command: str = "stsweep check SPEC", *, probed: bool
+) -> None:
     """Refuse a `--max-cost` that cannot be judged.
+
+    Args:
+        spec: The sweep.
+        max_cost: The `--max-cost`; None when none was given.
+        command: What was typed; of an option given twice the last counts.
+        probed: Whether `--probe` is given.
 
     Raises:
         Refused: It is no sum of money, or the price or the measurement is missing; all that is.
     """
     if max_cost is None:
         return
-    problems = []
+    problems, missing = [], ""
     if not 0 < max_cost < float("inf"):
         problems.append(Problem(f"{max_cost:g} is not allowed; give a number above 0", key="--max-cost"))
+        missing += " --max-cost COST"
     if spec.resources.cost_per_hour is None:
         message = "missing, and --max-cost needs it; give what one trial's resources cost an hour"
         problems.append(Problem(message, key="resources.cost_per_hour"))
+        missing += " --set resources.cost_per_hour=PRICE"
     if not probed:
         problems.append(Problem("needs --probe, which measures how long the sweep takes", key="--max-cost"))
+        missing += " --probe"
     if problems:
-        command = "stsweep check SPEC --probe --max-cost COST --set resources.cost_per_hour=PRICE"
-        raise Refused(problems, next=command)
+        raise Refused(problems, next=command + missing)
 
 
-def check_cost(found: Estimate, max_cost: float | None) -> None:
+def check_cost(found: Estimate, max_cost: float | None, command: str = "stsweep check SPEC --probe") -> None:
     """Refuse a sweep that is expected to cost more.
+
+    Args:
+        found: What `probe` found.
+        max_cost: The `--max-cost`; None when none was given.
+        command: What was typed; of a `--set` given twice the last counts.
 
     Raises:
         Refused: The estimated cost is above `max_cost`.
@@ -165,7 +190,7 @@ def check_cost(found: Estimate, max_cost: float | None) -> None:
         f"about {found.cost:.2f} is the estimated cost ({found.worker_hours:.3g} worker hours), above {max_cost:g}; "
         "lower trials or budget.sentences, or let the sweep end at a cost: stop.cost"
     )
-    raise Refused([Problem(message, key="--max-cost")], next=f"stsweep check SPEC --set stop.cost={max_cost:g}")
+    raise Refused([Problem(message, key="--max-cost")], next=f"{command} --set stop.cost={max_cost}")
 
 
 def _rung_ends(spec: SweepSpec, longest: float) -> tuple[float, ...]:
@@ -184,6 +209,12 @@ def _expected_seconds(spec: SweepSpec, trials: int, ends: tuple[float, ...], mea
         return None
     *early, last = (count or 0.0 for count in there)
     return training + sum(early) * measured.rung_seconds + last * measured.end_seconds
+
+
+def _cost(spec: SweepSpec, worker_hours: float) -> float | None:
+    """What they cost, and not above `stop.cost` by a rounding: the hours may be that divided by the price."""
+    price = spec.resources.cost_per_hour
+    return None if price is None else min(worker_hours * price, spec.stop.cost or float("inf"))
 
 
 def _hours(spec: SweepSpec, wanted: float, ceiling: float, slots: int, one: float) -> float:

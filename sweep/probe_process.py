@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from model.config import BudgetConfig, DataConfig, TrainConfig
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from evaluation.pairs import Pairs
     from model.encoder import Encoder
 
+T = TypeVar("T")
 _FEWEST_STEPS, _MOST_STEPS = 3, 20
 _ENOUGH_S = 5.0
 """Of measured steps; fewer than `_FEWEST_STEPS` are never enough."""
@@ -35,16 +36,20 @@ class Probed:
         device: `cpu` or `cuda`.
         threads: That it computed with.
         step_seconds: Median of the steps after the first, whose memory is not yet allocated.
+        small_batch: The smallest batch of the space.
+        small_step_seconds: The same in such batches, the configuration being the same otherwise.
         rung_seconds: To evaluate at a rung, in the training's precision.
         end_seconds: To evaluate at the end of the budget, in fp32.
-        resident_bytes: The most resident memory of the process.
-        gpu_bytes: The most that torch allocated on the GPU; None without one.
+        resident_bytes: The most resident memory of the process, in the configuration's own batches.
+        gpu_bytes: The most that torch allocated on the GPU, likewise; None without one.
         gpu_total_bytes: What that GPU has.
     """
 
     device: str
     threads: int
     step_seconds: float
+    small_batch: int
+    small_step_seconds: float
     rung_seconds: float
     end_seconds: float
     resident_bytes: int
@@ -53,7 +58,7 @@ class Probed:
 
 
 def probe_apart(
-    config: TrainConfig, sentences: Sequence[str], pairs: Pairs, *, every_pooling: bool, threads: int
+    config: TrainConfig, sentences: Sequence[str], pairs: Pairs, *, small_batch: int, every_pooling: bool, threads: int
 ) -> Probed:
     """`probe_here` in a new interpreter, which ends with this call or with this process.
 
@@ -63,11 +68,11 @@ def probe_apart(
         model.InputError, model.DivergedError: As `model.train`.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
-        return pool.submit(probe_here, config, sentences, pairs, every_pooling, threads).result()
+        return pool.submit(probe_here, config, sentences, pairs, small_batch, every_pooling, threads).result()
 
 
 def probe_here(
-    config: TrainConfig, sentences: Sequence[str], pairs: Pairs, every_pooling: bool, threads: int
+    config: TrainConfig, sentences: Sequence[str], pairs: Pairs, small_batch: int, every_pooling: bool, threads: int
 ) -> Probed:
     """Train on `sentences`, at least a batch of them, and score on `pairs`; whatever is cached on the way is removed.
 
@@ -82,49 +87,70 @@ def probe_here(
         os.environ["STSWEEP_CACHE"] = scratch
         corpus = Path(scratch) / "sentences.txt"
         corpus.write_text("".join(f"{sentence}\n" for sentence in sentences), encoding="utf-8")
-        budget = config.optim.batch_size * (1 + _MOST_STEPS)
-        short = config.model_copy(
-            update={"data": DataConfig(corpus=(str(corpus),)), "budget": BudgetConfig(sentences=budget)}
-        )
+        short = _short(config, config.optim.batch_size, corpus)
         with _memory_errors():
             if short.loss.distillation_weight > 0:  # trials find them computed: their memory is not a trial's
                 teacher_embeddings(short, threads=threads)
             forget_peak()
             if on_gpu := torch.cuda.is_available():
                 torch.cuda.reset_peak_memory_stats()
-            step_seconds, rung_seconds, end_seconds = _train(short, pairs, every_pooling, threads)
+            step_seconds, (rung_seconds, end_seconds) = _train(
+                short, threads, lambda encoder: _evaluations(encoder, short, pairs, every_pooling)
+            )
+            resident_bytes = peak_bytes()
+            gpu_bytes = torch.cuda.max_memory_allocated() if on_gpu else None
+            small_step_seconds = step_seconds
+            if small_batch < short.optim.batch_size:
+                small_step_seconds, _ = _train(_short(config, small_batch, corpus), threads, lambda encoder: None)
         return Probed(
             device="cuda" if on_gpu else "cpu",
             threads=threads,
             step_seconds=step_seconds,
+            small_batch=small_batch,
+            small_step_seconds=small_step_seconds,
             rung_seconds=rung_seconds,
             end_seconds=end_seconds,
-            resident_bytes=peak_bytes(),
-            gpu_bytes=torch.cuda.max_memory_allocated() if on_gpu else None,
+            resident_bytes=resident_bytes,
+            gpu_bytes=gpu_bytes,
             gpu_total_bytes=torch.cuda.get_device_properties(0).total_memory if on_gpu else None,
         )
 
 
-def _train(config: TrainConfig, pairs: Pairs, every_pooling: bool, threads: int) -> tuple[float, float, float]:
-    """Seconds of a step, and of an evaluation at a rung and at the end, while optimiser and gradients lie in memory."""
-    from model.device import choose_device
-    from model.precision import resolve_precision
+def _short(config: TrainConfig, batch: int, corpus: Path) -> TrainConfig:
+    """`config` on another corpus, for the steps that are measured."""
+    return config.model_copy(
+        update={
+            "data": DataConfig(corpus=(str(corpus),)),
+            "optim": config.optim.model_copy(update={"batch_size": batch}),
+            "budget": BudgetConfig(sentences=batch * (1 + _MOST_STEPS)),
+        }
+    )
+
+
+def _train(config: TrainConfig, threads: int, then: Callable[[Encoder], T]) -> tuple[float, T]:
+    """Seconds of a step, and what `then` gives at the last, while optimiser and gradients lie in memory."""
     from model.training import train
 
     batch = config.optim.batch_size
     ends: list[float] = []
-    rung_seconds = end_seconds = 0.0
     with closing(train(config, evaluate_at=range(batch, config.budget.sentences, batch), threads=threads)) as training:
         for progress in training:
             ends.append(progress.seconds)
             steps = len(ends) - 1
             if steps == _MOST_STEPS or (steps >= _FEWEST_STEPS and ends[-1] - ends[0] >= _ENOUGH_S):
-                half = resolve_precision(config.precision, choose_device(None)) == "bf16"
-                _tokenise(progress.encoder, pairs)
-                end_seconds = _evaluate(progress.encoder, pairs, every_pooling, "fp32")
-                rung_seconds = _evaluate(progress.encoder, pairs, every_pooling, "bf16") if half else end_seconds
-                break
-    return median(after - before for before, after in pairwise(ends)), rung_seconds, end_seconds
+                return median(after - before for before, after in pairwise(ends)), then(progress.encoder)
+    raise AssertionError("the budget of `_short` has a step more than is measured")
+
+
+def _evaluations(encoder: Encoder, config: TrainConfig, pairs: Pairs, every_pooling: bool) -> tuple[float, float]:
+    """Seconds of an evaluation at a rung, and of one at the end."""
+    from model.device import choose_device
+    from model.precision import resolve_precision
+
+    _tokenise(encoder, pairs)
+    end_seconds = _evaluate(encoder, pairs, every_pooling, "fp32")
+    half = resolve_precision(config.precision, choose_device(None)) == "bf16"
+    return _evaluate(encoder, pairs, every_pooling, "bf16") if half else end_seconds, end_seconds
 
 
 def _tokenise(encoder: Encoder, pairs: Pairs) -> None:

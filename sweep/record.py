@@ -12,7 +12,9 @@
         trials/0007/
             trial.json        number, the sampled point, the whole flat configuration, bracket, the sampler's notes
             rows.jsonl        one line an evaluation, written by the worker before it reports to Tune
-            error.txt         the worker's traceback, when there is one
+            error.txt         the worker's traceback, when there is one; note.txt: a checkpoint that was damaged
+            death.txt         what Ray said when its worker died; no_memory.txt: it was killed for memory
+            busy.json         how long it had run at its last checkpoint
             end.json          the final state, written by the driver
             checkpoint/       of a trial that has not ended: weights, optimiser, position, manifest with hashes
             encoder/          the trained encoder of one of the best trials that reached the top rung
@@ -24,14 +26,13 @@ Optuna.
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import shlex
 import shutil
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,15 @@ class Record:
         return self.folder.name
 
     @classmethod
-    def create(cls, root: Path, name: str, spec_yaml: str, about: Mapping[str, Any]) -> Record:
+    def create(
+        cls,
+        root: Path,
+        name: str,
+        spec_yaml: str,
+        about: Mapping[str, Any],
+        *,
+        warm_start: Sequence[Mapping[str, Any]] = (),
+    ) -> Record:
         """A new record, locked by this process until it ends or calls `release`.
 
         Args:
@@ -66,6 +75,7 @@ class Record:
             spec_yaml: the resolved spec.
             about: facts on the sweep, JSON types: `objective` (text), `rungs`, `searched` (knobs), `trials` (how many),
                 `spec_hash`, `command`. Who and when is added here.
+            warm_start: trials of earlier sweeps that the study begins with (`sweep.warm_start`).
 
         Raises:
             Refused: the name is taken or is none, or the root cannot be written to. Nothing there is touched.
@@ -75,6 +85,9 @@ class Record:
         record = cls(folder)
         record._lock.acquire(str(about.get("command", "")))
         write_whole(folder / "spec.yaml", spec_yaml)
+        if warm_start:
+            write_json(folder / "warm_start.json", warm_start)
+        # Last, for it makes the folder a sweep.
         write_json(folder / "sweep.json", {"format": FORMAT, "created": time.time(), "slots": None} | dict(about))
         return record
 
@@ -118,13 +131,15 @@ class Record:
                 [Problem(f"{older}; this program drives format {FORMAT}")], next="stsweep run SPEC --name NEW"
             )
         self._lock.acquire(command)
-        self._lock.repair()
         self.resume_trials()
+        self.change(closed=None)
         for folder in (self.folder / "trials").iterdir():
-            if (folder / "trial.json").exists():
-                repair_lines(RowLog(folder).path)
-            else:  # killed before its configuration was written: no trial of that number has begun
+            if not (folder / "trial.json").exists():  # killed before it was written: no trial of that number has begun
                 shutil.rmtree(folder)
+                continue
+            repair_lines(RowLog(folder).path)
+            if (folder / "end.json").exists():
+                _remove_leftovers(folder)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -170,19 +185,28 @@ class Record:
         """Take that back."""
         self.pause_file.unlink(missing_ok=True)
 
+    @property
+    def driven_since(self) -> float:
+        """When the newest driver began, in seconds since the epoch."""
+        since: float = self._lock.sessions()[-1]["started"]
+        return since
+
     def driven_seconds(self, *, with_last: bool = False) -> float:
-        """How long the earlier drivers drove this sweep, each until the last row or end of its time.
+        """How long the earlier drivers drove this sweep; one that was killed, until the last row or end of its time.
 
         Args:
             with_last: count the newest driver too, which may be this process.
         """
-        starts = [session["started"] for session in self._lock.sessions()] + [math.inf] * with_last
+        sessions = self._lock.sessions()
+        following = [session["started"] for session in sessions[1:]] + [math.inf]
         trials = self.trials()
         events = [row.time for trial in trials for row in trial.rows]
         events += [trial.ended for trial in trials if trial.ended is not None]
         total = 0.0
-        for start, until in itertools.pairwise(starts):
-            total += max((event for event in events if start <= event < until), default=start) - start
+        for session, until in list(zip(sessions, following, strict=True))[: None if with_last else -1]:
+            start = session["started"]
+            last = max((event for event in events if start <= event < until), default=start)
+            total += session.get("ended", last) - start
         return total
 
     def trial_folder(self, number: int) -> Path:
@@ -221,7 +245,7 @@ class Record:
         """Write the final state of a trial. Its checkpoint goes: nothing continues from it any more."""
         folder = self.trial_folder(number)
         write_json(folder / "end.json", {"state": state, "reason": reason, "time": time.time()})
-        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+        _remove_leftovers(folder)
 
     def drop_encoder(self, number: int) -> None:
         """Remove a trial's encoder; its rows stay."""
@@ -264,6 +288,19 @@ class Record:
         """Keep what was printed at the end."""
         write_whole(self.folder / "outcome.txt", text + "\n")
 
+    def warm_start(self) -> list[dict[str, Any]]:
+        """Trials of earlier sweeps that the study begins with."""
+        path = self.folder / "warm_start.json"
+        return read_json(path) if path.exists() else []
+
+    def busy_seconds(self, number: int) -> float:
+        """How long a trial has run in all: until its last row, or its last checkpoint if that is later."""
+        folder = self.trial_folder(number)
+        rows = RowLog(folder).read()
+        path = folder / "busy.json"
+        saved: float = read_json(path)["seconds"] if path.exists() else 0.0
+        return max(saved, rows[-1].busy_seconds if rows else 0.0)
+
     def write_baselines(self, baselines: dict[str, float | None]) -> None:
         """Scores on the objective's split of encoders that were not trained here, by name."""
         write_json(self.folder / "baselines.json", baselines)
@@ -272,6 +309,12 @@ class Record:
         """What `write_baselines` wrote; empty before that."""
         path = self.folder / "baselines.json"
         return read_json(path) if path.exists() else {}
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """What an ended trial's attempts left: nothing continues from it any more."""
+    for name in ("checkpoint", ".checkpoint.part", ".checkpoint.old", ".encoder"):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _not_safe(folder: Path) -> Problem | None:

@@ -27,7 +27,7 @@ class KeptEncoders:
                 self._record.drop_encoder(trial.number)
             return
         self._kept.append(trial)
-        self._kept.sort(key=lambda each: each.rows[-1].score, reverse=True)
+        self._kept.sort(key=lambda each: (-each.rows[-1].score, each.number))
         front = {each.number for each in pareto_front(self._kept)}
         for place in range(len(self._kept) - 1, self._most - 1, -1):
             if self._kept[place].number not in front:

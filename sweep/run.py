@@ -26,7 +26,7 @@ from sweep.table import Follower, make_view
 from sweep.tracking.mirror import Mirror, default_uri
 from sweep.trial import job_of
 from sweep.trial_record import best_trial
-from sweep.warm_start import find_earlier, write_earlier
+from sweep.warm_start import find_earlier
 
 if TYPE_CHECKING:
     from sweep.spec.sweep_spec import SweepSpec
@@ -64,8 +64,7 @@ def run(spec: SweepSpec, *, root: Path, name: str | None, address: str | None, c
         "spec_hash": spec_hash(spec),
         "command": command,
     }
-    record = Record.create(root, name, spec.to_yaml(), about)
-    write_earlier(record, earlier)
+    record = Record.create(root, name, spec.to_yaml(), about, warm_start=earlier.trials)
     return _drive_to_the_end(spec, record, address, is_new=True)
 
 
@@ -108,17 +107,21 @@ def resume(
             [Problem(each) for each in changed],
             next=f"stsweep resume {record.argument}, or a new sweep: stsweep run SPEC --name NEW",
         )
+    if any(change.partition("=")[0].strip() == "trials" for change in changes):
+        raise Refused(
+            [Problem("the number of trials is not changed here", key="--set trials")],
+            next=f"stsweep extend {record.argument} --trials MORE",
+        )
     if more_trials and spec.sampler.name == "grid":
         raise Refused(
             [Problem("a grid has its points and no more", key="--trials")], next=f"stsweep resume {record.argument}"
         )
-    for note in checks.check(spec, address=address).notes:
+    for note in checks.check(spec, address=address, root=root, is_new=False).notes:
         print(f"note: {note}", file=sys.stderr)
     _reach(address)
     record.drive(command)
-    record.change(trials=max(record.about["trials"], trial_count(spec)) + more_trials)
     record.write_spec(spec.to_yaml())
-    return _drive_to_the_end(spec, record, address, is_new=False)
+    return _drive_to_the_end(spec, record, address, is_new=False, more_trials=more_trials)
 
 
 def recorded_spec(record: Record) -> SweepSpec:
@@ -128,12 +131,14 @@ def recorded_spec(record: Record) -> SweepSpec:
     return SweepSpec.model_validate(record.about["spec"])
 
 
-def _drive_to_the_end(spec: SweepSpec, record: Record, address: str | None, *, is_new: bool) -> Exit:
+def _drive_to_the_end(
+    spec: SweepSpec, record: Record, address: str | None, *, is_new: bool, more_trials: int = 0
+) -> Exit:
     """Drive a sweep and say how it ended; a new one in which nothing has begun leaves its name free."""
     begin = time.monotonic()
     with Signals() as signals:
         try:
-            why = _drive_mirrored(spec, record, address, signals)
+            why = _drive_mirrored(spec, record, address, signals, more_trials)
         except Stopped:
             why = "ended at once"
         except BaseException:
@@ -144,8 +149,11 @@ def _drive_to_the_end(spec: SweepSpec, record: Record, address: str | None, *, i
             record.release()
         trials = record.trials()
         if is_new and signals.exit is not None and not trials:
+            command = record.about["command"]
             record.discard()
+            print(f"nothing had begun, so nothing is kept; again: {command}", file=sys.stderr)
             return signals.exit
+        record.change(closed=why)
         text = outcome_text(record, seconds=time.monotonic() - begin, why=why)
         record.write_outcome(text)
         print(text, flush=True)
@@ -157,31 +165,38 @@ def _drive_to_the_end(spec: SweepSpec, record: Record, address: str | None, *, i
     return Exit.DONE if best_trial(trials) else Exit.NONE_COMPLETED
 
 
-def _drive_mirrored(spec: SweepSpec, record: Record, address: str | None, signals: Signals) -> str | None:
+def _drive_mirrored(
+    spec: SweepSpec, record: Record, address: str | None, signals: Signals, more_trials: int
+) -> str | None:
     mirror = Mirror(record, spec.tracking_uri or default_uri(record.folder.parent))
     try:
-        return _drive(spec, record, address, mirror, signals)
+        return _drive(spec, record, address, mirror, signals, more_trials)
     finally:
-        signals.close = None
+        signals.conclude()
         record.release()
         for complaint in mirror.finish(timeout_s=_MIRROR_S if signals.exit is None else _MIRROR_CLOSING_S):
             print(complaint, file=sys.stderr)
 
 
-def _drive(spec: SweepSpec, record: Record, address: str | None, mirror: Mirror, signals: Signals) -> str | None:
+def _drive(
+    spec: SweepSpec, record: Record, address: str | None, mirror: Mirror, signals: Signals, more_trials: int
+) -> str | None:
     print(f"sweep {record.name}: starting Ray; the record is {record.folder}", file=sys.stderr)
     print(f"Ctrl-C closes it; killed or closed, it goes on by: stsweep resume {record.argument}", file=sys.stderr)
     with ray_session(address, record) as machine:
         signals.install()
         fit = fitting(spec.resources, machine)
         # A cluster may grow with what waits for it, from no worker at all; this machine cannot.
-        waiting = spec.resources.concurrent or record.about["trials"]
+        waiting = spec.resources.concurrent or record.about["trials"] + more_trials
         at_once = slots(spec.resources, machine) if address is None else waiting
         now = min(fit, at_once)
         record.change(slots=now or None)
         print(f"{machine.cpus:g} CPUs, {machine.gpus:g} GPUs: {now} trials at once; preparing", file=sys.stderr)
         job = job_of(spec, pause=record.pause_file.resolve())
         prepare_sweep(spec, record, job)
+        record.change(
+            trials=record.about["trials"] + more_trials
+        )  # not before: what fails until here can be typed again
         mirror.start()
         rung_count = None if spec.scheduler.axis == "seconds" else len(job.rungs)
         follower = Follower(record, make_view(rung_count, spec.searched, partial(_left, spec, record)))
@@ -193,6 +208,8 @@ def _drive(spec: SweepSpec, record: Record, address: str | None, mirror: Mirror,
 
 
 def _left(spec: SweepSpec, record: Record) -> str | None:
+    if not any((spec.stop.wall_hours, spec.stop.worker_hours, spec.stop.cost)):
+        return None
     return ledger_until_now(spec, record).left_text()
 
 

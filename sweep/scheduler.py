@@ -96,8 +96,11 @@ class RungScheduler(FIFOScheduler):
         for trial in trials:
             self._add(trial.number)
         rows = [(row.time, trial.number, row) for trial in trials for row in trial.rows]
+        last = {trial.number: trial.rows[-1] for trial in trials if trial.rows}
         for _, number, row in sorted(rows, key=lambda each: each[:2]):
             self.decide(number, row.rung, row.rung_index, row.score, row.failure, is_end=row.is_end)
+            if row is not last[number]:  # the driver heard in another order, and let it go on
+                self._let_go_on(number)
         for trial in trials:
             if trial.ended is not None:
                 self._forget(trial.number)
@@ -118,6 +121,11 @@ class RungScheduler(FIFOScheduler):
         if action == TrialScheduler.STOP:
             self.stopped.add(number)
         return action
+
+    def _let_go_on(self, number: int) -> None:
+        self.stopped.discard(number)
+        if isinstance(self._rule, _Median):
+            self._rule._stopped_trials.discard(self._known[number])
 
     def _add(self, number: int) -> None:
         if number not in self._known:

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from ray.tune.search import Searcher
 
-from sweep.attempt import NO_MEMORY
+from sweep.attempt import DEATH, NO_MEMORY
 from sweep.files import write_whole
 from sweep.ledger import Ledger, ledger_of
 from sweep.record import Record
@@ -141,7 +142,7 @@ class Bridge(Searcher):
         if reason is not None:
             return "errored", reason
         if error:
-            return "errored", "the worker process died; its log is under ray/ in the sweep's folder"
+            return "errored", _last_death(folder)
         if number in self._scheduler.stopped:
             return "stopped", None
         if self._closing.why is not None:
@@ -175,11 +176,25 @@ class LimitedScheduler(RungScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """A worker died. One that Ray's memory monitor killed is not run again, only to be killed again."""
         super().on_trial_error(tune_controller, trial)
-        if _KILLED_FOR_MEMORY in (trial.get_error() or ""):
-            write_whole(self._record.trial_folder(trial.config["number"]) / NO_MEMORY, trial.get_error())
+        error = _error_text(trial)
+        folder = self._record.trial_folder(trial.config["number"])
+        write_whole(folder / DEATH, error)
+        if _KILLED_FOR_MEMORY in error:
+            write_whole(folder / NO_MEMORY, error)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as the searcher
+
+
+def _last_death(folder: Path) -> str:
+    said = (folder / DEATH).read_text(encoding="utf-8").strip() if (folder / DEATH).exists() else ""
+    return f"{said}\nthe worker process died".strip()
+
+
+def _error_text(trial: Any) -> str:
+    """What Tune noted of a trial's deaths. Its `get_error` reads the synced copy, which comes later if at all."""
+    path = Path(trial.error_file)
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
 
 def make_bridge(

@@ -149,9 +149,11 @@ def outcome_text(record: Record, seconds: float, why: str | None = None) -> str:
     asked = "" if len(trials) == about["trials"] else f" of {about['trials']}"
     lines = [f"sweep {record.name}: {_counts(_by_state(trials))}{asked} in {seconds:.0f} s"]
     if why is not None:
-        open_trials = sum(trial.ended is None for trial in trials)
-        lines.append(f"closed: {why}; {open_trials} trials unfinished, {about['trials'] - len(trials)} not begun")
-        lines.append(f"to go on: stsweep resume {record.argument}")
+        unfinished, waiting = sum(trial.ended is None for trial in trials), about["trials"] - len(trials)
+        lines.append(f"closed: {why}; {unfinished} trials unfinished, {waiting} not begun")
+        if unfinished or waiting:
+            limit = f" --set {why.partition(' ')[0]}=MORE" if why.startswith("stop.") else ""
+            lines.append(f"to go on: stsweep resume {record.argument}{limit}")
     if share is not None:
         lines.append(
             f"workers busy {share:.2f} of {about['slots']} slots × time (first trial's start to last one's end)"
@@ -195,13 +197,23 @@ def _summary(record: Record) -> dict[str, Any]:
     done = len(trials) == about["trials"] and not any(trial.state in ("running", "interrupted") for trial in trials)
     return {
         "name": record.name,
-        "state": "running" if record.is_driven() else "finished" if done else "interrupted",
+        "state": _state(record, done),
+        "closed": about.get("closed"),
         "created": about["created"],
         "objective": about["objective"],
         "trials": _by_state(trials),
         "best_trial": best.number if best else None,
         "best_score": best.score if best else None,
     }
+
+
+def _state(record: Record, done: bool) -> str:
+    """`closed`: it ended early, by its own `stop` or by a signal; `interrupted`: its driver was killed."""
+    if record.is_driven():
+        return "running"
+    if done:
+        return "finished"
+    return "closed" if record.about.get("closed") else "interrupted"
 
 
 def _trial_json(trial: Trial) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Self
 
@@ -41,6 +42,7 @@ class Signals:
         self.exit: Exit | None = None
         self.close: Callable[[str], None] | None = None
         self._timer: threading.Timer | None = None
+        self._is_concluding = False
         self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def __enter__(self) -> Self:
@@ -58,18 +60,30 @@ class Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def conclude(self) -> None:
+        """Ray is down and the record whole: from now on a signal is only noted, and a second one ends the process."""
+        self._is_concluding = True
+        if self._timer is not None:
+            self._timer.cancel()
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.exit is not None:
+        again = self.exit is not None
+        self.exit = self.exit or (Exit.INTERRUPTED if number == signal.SIGINT else Exit.TERMINATED)
+        if self._is_concluding:
+            if again:
+                os._exit(self.exit)
+            return
+        if again:
             raise Stopped
-        self.exit = Exit.INTERRUPTED if number == signal.SIGINT else Exit.TERMINATED
         if self.close is None:
             raise Stopped
         if number == signal.SIGTERM:
             self._timer = threading.Timer(_grace_s(), os.kill, (os.getpid(), signal.SIGTERM))
             self._timer.daemon = True
             self._timer.start()
-        print(_SAYS[self.exit], file=sys.stderr, flush=True)
         self.close("interrupted" if number == signal.SIGINT else "terminated")
+        with suppress(OSError):  # the terminal may be gone
+            print(_SAYS[self.exit], file=sys.stderr, flush=True)
 
 
 _SAYS = {

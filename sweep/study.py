@@ -20,7 +20,7 @@ from optuna.trial import TrialState as Told
 from sweep.feasible import Feasible
 from sweep.samplers import PointSampler, point_key
 from sweep.spec.space import active, distributions, grid_points, start_points
-from sweep.warm_start import as_trial, read_earlier
+from sweep.warm_start import as_trial
 
 if TYPE_CHECKING:
     from sweep.record import Record
@@ -66,17 +66,19 @@ class Study:
         self._fill(record)
 
     def _fill(self, record: Record) -> None:
-        for told in read_earlier(record):
+        for told in record.warm_start():
             self.optuna.add_trial(as_trial(told, self._distributions))
         trials = record.trials()
         by_end = sorted((trial for trial in trials if trial.ended is not None), key=lambda trial: trial.ended or 0.0)
         self._outcomes = {trial.number: self._outcome(trial) for trial in by_end}
+        kept: dict[str, Any] = {}
         for trial in trials:
             notes = record.notes(trial.number)
             self.optuna.add_trial(self._as_told(trial, notes))
             self._seen.add(point_key(trial.point))
-            for key, value in notes.get(_STUDY_NOTES, {}).items():
-                self._storage.set_study_system_attr(self.optuna._study_id, key, value)
+            kept |= notes.get(_STUDY_NOTES, {})
+        for key, value in kept.items():
+            self._storage.set_study_system_attr(self.optuna._study_id, key, value)
         first = grid_points(self._spec) if self._spec.sampler.name == "grid" else start_points(self._spec)
         for point in first[len(trials) :]:
             self.optuna.enqueue_trial(point)

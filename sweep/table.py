@@ -19,6 +19,8 @@ class View(Protocol):
 
     def show(self, trials: list[Trial]) -> None: ...
 
+    def skip(self, trials: list[Trial]) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -28,6 +30,7 @@ class Follower(threading.Thread):
     def __init__(self, record: Record, view: View, interval_s: float = 1.0) -> None:
         super().__init__(name="table", daemon=True)
         self._record, self._view, self._interval_s = record, view, interval_s
+        view.skip(record.trials())
         self._ended = threading.Event()
 
     def run(self) -> None:
@@ -59,7 +62,13 @@ class PlainLines:
         self._rows_shown: dict[int, int] = {}
         self._ended: set[int] = set()
 
+    def skip(self, trials: list[Trial]) -> None:
+        """What an earlier driver showed is not printed again."""
+        self._rows_shown = {trial.number: len(trial.rows) for trial in trials}
+        self._ended = {trial.number for trial in trials if trial.ended is not None}
+
     def show(self, trials: list[Trial]) -> None:
+        left = ""
         for trial in trials:
             shown = self._rows_shown.get(trial.number, 0)
             for row in trial.rows[shown:]:
@@ -70,8 +79,8 @@ class PlainLines:
             self._rows_shown[trial.number] = len(trial.rows)
             if trial.state not in ("running", "interrupted") and trial.number not in self._ended:
                 self._ended.add(trial.number)
-                left = self._left()
-                self._print(f"trial {trial.number:04d}  {trial.state}" + (f"  ({left})" if left else ""))
+                left = left or f"  ({self._left()})".replace("  (None)", "")
+                self._print(f"trial {trial.number:04d}  {trial.state}{left}")
 
     def _print(self, line: str) -> None:
         print(line, file=self._stream, flush=True)
@@ -90,6 +99,9 @@ class LiveTable:
         self._rungs, self._knobs, self._left = rungs, knobs, left
         self._live = Live(console=Console(file=stream), auto_refresh=False, vertical_overflow="crop")
         self._live.start()
+
+    def skip(self, trials: list[Trial]) -> None:
+        """A table shows everything."""
 
     def show(self, trials: list[Trial]) -> None:
         table = trial_table(trials, self._rungs, self._knobs)

@@ -87,7 +87,9 @@ class RowLog:
 def best_trial(trials: list[Trial]) -> Trial | None:
     """The completed trial (it reached the top rung) with the highest score; None if no trial completed."""
     completed = [trial for trial in trials if trial.state == "completed"]
-    return max(completed, key=lambda trial: FLOOR if trial.score is None else trial.score, default=None)
+    return min(
+        completed, key=lambda trial: (-(FLOOR if trial.score is None else trial.score), trial.number), default=None
+    )
 
 
 def pareto_front(trials: list[Trial]) -> list[Trial]:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.errors import Problem, Refused
-from sweep.files import read_json, write_json
 from sweep.record import Record
 from sweep.spec.space import distributions
+from sweep.spec.sweep_spec import rungs
 from sweep.trial_record import Trial
 
 if TYPE_CHECKING:
@@ -23,15 +23,13 @@ if TYPE_CHECKING:
 
     from sweep.spec.sweep_spec import SweepSpec
 
-_FILE = "warm_start.json"
-
 
 @dataclass(frozen=True)
 class Earlier:
     """What is taken over from earlier sweeps.
 
     Attributes:
-        trials: as `write_earlier` keeps them.
+        trials: as the record keeps them.
         notes: what a person should know: how many were taken, what differs.
     """
 
@@ -42,7 +40,8 @@ class Earlier:
 def find_earlier(spec: SweepSpec, root: Path) -> Earlier:
     """The ended trials of the sweeps that `sampler.warm_start` names, as far as they lie in this sweep's space.
 
-    A knob that they did not search is left open. A trial with a value outside this space is left out.
+    A trial that differs in a knob which is not searched here is another training, and is left out; so is one with a
+    searched value outside this space. A fixed knob of theirs that lies outside is left open.
 
     Raises:
         Refused: a sweep is not there, was scored by something else, or shares no knob; all of them at once.
@@ -57,11 +56,13 @@ def find_earlier(spec: SweepSpec, root: Path) -> Earlier:
         except Refused as refused:
             problems += [Problem(problem.message, key="sampler.warm_start") for problem in refused.problems]
             continue
+        about = record.about
         if reasons := list(_incompatible(record, spec)):
             problems += [Problem(f"{name}: {reason}", key="sampler.warm_start") for reason in reasons]
             continue
         ended = [trial for trial in record.trials() if trial.ended is not None and trial.state != "errored"]
-        fitting = [found for trial in ended if (found := _fit(trial, spec, space)) is not None]
+        same_rungs = (about["rungs"], about.get("axis", "sentences")) == (list(rungs(spec)), spec.scheduler.axis)
+        fitting = [found for trial in ended if (found := _fit(trial, spec, space, same_rungs)) is not None]
         notes.append(f"warm start: {len(fitting)} of {len(ended)} ended trials of {name} lie in this space")
         taken += fitting
     if problems:
@@ -82,8 +83,15 @@ def _incompatible(record: Record, spec: SweepSpec) -> Any:
         yield f"searched {', '.join(about['searched']) or 'nothing'}, none of {', '.join(spec.searched)}"
 
 
-def _fit(trial: Trial, spec: SweepSpec, space: Mapping[str, BaseDistribution]) -> dict[str, Any] | None:
-    """A trial as its point in this space and how it ended; None where it lies outside."""
+def _fit(
+    trial: Trial, spec: SweepSpec, space: Mapping[str, BaseDistribution], same_rungs: bool
+) -> dict[str, Any] | None:
+    """A trial as its point in this space and how it ended; None where it was another training or lies outside.
+
+    Scores at other rungs do not compare, so of other rungs only completed trials are taken, with their last score.
+    """
+    if not same_rungs and trial.state != "completed":
+        return None
     # A knob that it did not search has the value of its configuration, which may lie in this space too.
     point = {knob: trial.config[knob] for knob in space if knob in trial.config}
     fixed = spec.train.flatten()
@@ -93,12 +101,13 @@ def _fit(trial: Trial, spec: SweepSpec, space: Mapping[str, BaseDistribution]) -
         for knob, value in trial.config.items()
         if knob not in space and knob.partition(".")[0] not in ("data", "seed") and fixed.get(knob) != value
     }
-    if outside & set(trial.point) or differs & set(trial.point):
+    if outside & set(trial.point) or differs or (outside and spec.sampler.name == "gp"):  # GP reads every knob
         return None
+    rows = trial.rows if same_rungs else trial.rows[-1:]
     return {
         "point": {knob: value for knob, value in point.items() if knob not in outside},
         "state": trial.state,
-        "scores": {str(row.rung_index): row.score for row in trial.rows},
+        "scores": {str(row.rung_index): row.score for row in rows},
     }
 
 
@@ -107,18 +116,6 @@ def _contains(distribution: BaseDistribution, value: Any) -> bool:
         return bool(distribution._contains(distribution.to_internal_repr(value)))
     except (TypeError, ValueError):
         return False
-
-
-def write_earlier(record: Record, earlier: Earlier) -> None:
-    """Keep them in the new record."""
-    if earlier.trials:
-        write_json(record.folder / _FILE, earlier.trials)
-
-
-def read_earlier(record: Record) -> list[dict[str, Any]]:
-    """What `write_earlier` kept; none without a warm start."""
-    path = record.folder / _FILE
-    return read_json(path) if path.exists() else []
 
 
 def as_trial(told: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> FrozenTrial:

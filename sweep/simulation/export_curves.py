@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from sweep.errors import Problem, Refused
+from sweep.files import write_whole
 from sweep.record import Record
 from sweep.root import DEFAULT_ROOT
 from sweep.trial_record import Row, Trial
@@ -27,14 +28,17 @@ _IDLE = {"loss.temperature": ("loss.contrastive_weight", 0)}
 def curves_of(record: Record) -> pd.DataFrame:
     """The curves of a sweep: one row a cell and rung, knobs first, then sentences, score, seconds and failure.
 
-    A knob that does nothing in a cell is left empty there. Trials that were stopped or have not ended are left out.
+    A knob that does nothing in a cell is left empty there.
+
+    Raises:
+        Refused: a trial of the sweep has not gone to its end.
     """
-    searched = record.about["searched"]
-    rows = []
-    for trial in record.trials():
-        if trial.state in _WHOLE:
-            rows += [_cell(trial, searched) | _measured(row) for row in trial.rows]
-    return pd.DataFrame(rows)
+    searched, wanted = record.about["searched"], record.about["trials"]
+    whole = [trial for trial in record.trials() if trial.state in _WHOLE]
+    if missing := wanted - len(whole):
+        problem = Problem(f"{missing} of {wanted} cells of {record.name!r} are missing: not run to their end")
+        raise Refused([problem], next=f"stsweep resume {record.argument}")
+    return pd.DataFrame([_cell(trial, searched) | _measured(row) for trial in whole for row in trial.rows])
 
 
 def _cell(trial: Trial, searched: list[str]) -> dict[str, Any]:
@@ -55,7 +59,7 @@ def _measured(row: Row) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read the command line, write the table, and say how much of the sweep it holds."""
+    """Read the command line and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name")
     parser.add_argument("out", type=Path)
@@ -64,15 +68,11 @@ def main() -> None:
     try:
         record = Record.open(arguments.root, arguments.name)
         curves = curves_of(record)
-        if curves.empty:
-            problem = Problem(f"no trial of {record.name!r} has run to its end yet")
-            raise Refused([problem], next=f"stsweep status {record.argument}")
     except Refused as refused:
         print(f"export_curves: {refused}", file=sys.stderr)
         sys.exit(refused.exit_code)
-    curves.to_csv(arguments.out, index=False, lineterminator="\n")
-    ended = sum(trial.state in _WHOLE for trial in record.trials())
-    print(f"{ended} of {record.about['trials']} curves written to {arguments.out}", file=sys.stderr)
+    write_whole(arguments.out, curves.to_csv(index=False, lineterminator="\n"))
+    print(f"{record.about['trials']} curves written to {arguments.out}", file=sys.stderr)
 
 
 if __name__ == "__main__":

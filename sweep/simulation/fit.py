@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from sweep.errors import Problem, Refused, nearest
 from sweep.simulation.analytic import AnalyticWorld
@@ -11,6 +11,7 @@ from sweep.simulation.paper import PaperWorld
 from sweep.simulation.recorded import STUDENT, RecordedWorld, read_curves
 from sweep.spec.distribution import Range, each_value
 from sweep.spec.fields import show
+from sweep.spec.search import points
 from sweep.spec.sweep_spec import rungs
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def world_of(spec: SweepSpec, name: str) -> World:
         raise Refused(problems, next=again)
     world = _make(name, rungs(spec))
     if problems := [*_unknown_knobs(spec, world, name), *_unknown_values(spec, world, name)]:
+        raise Refused(problems, next=again)
+    if problems := [*_not_there(spec, world, name)]:
         raise Refused(problems, next=again)
     return world
 
@@ -74,11 +77,27 @@ def _unknown_values(spec: SweepSpec, world: World, name: str) -> Iterator[Proble
             message = f"the world {name} has nothing between its values; give {{choices: [{values}]}}"
             yield Problem(message, key=knob)
             continue
-        taken = dict.fromkeys(each_value(spec.grids, knob, flat[knob]))
-        if any(each.when for each in given):  # where it is not asked it is as in `train`
-            taken |= {flat[knob]: None}
-        wrong = [value for value in taken if not domain.holds(value)]
+        wrong = [value for value in each_value(spec.grids, knob, flat[knob]) if not domain.holds(value)]
         if wrong:
             listed = ", ".join(map(show, wrong))
             message = f"the world {name} does not know {listed}; it has {domain}"
             yield Problem(message, key=knob)
+
+
+def _not_there(spec: SweepSpec, world: World, name: str) -> Iterator[Problem]:
+    """Values that the world knows one by one, but not together: a table may lack some of its cells."""
+    flat = spec.train.flatten()
+    found = [flat | point for point in points(spec.grids or ({},), spec.train)]
+    lost = [knobs for knobs in found if not _runs(world, knobs)]
+    if lost:
+        first = ", ".join(f"{knob} = {show(lost[0][knob])}" for knob in world.domains)
+        message = f"the world {name} has no curve for {len(lost)} of {len(found)} points; the first is {first}"
+        yield Problem(f"{message}; leave out a value of it", key="search")
+
+
+def _runs(world: World, knobs: Mapping[str, Any]) -> bool:
+    try:
+        world.run(knobs, 0)
+    except Refused:
+        return False
+    return True

@@ -66,10 +66,6 @@ class Outcome:
         room = self.slots * self.wall_seconds
         return sum(trial.end - trial.start for trial in self.trials) / room if room else 0.0
 
-    def share(self, state: TrialState) -> float:
-        """Share of the trials that ended so; 0 without trials."""
-        return sum(trial.state == state for trial in self.trials) / max(1, len(self.trials))
-
     def sentences_to(self, target: float) -> float:
         """Sentences that all trials had trained on when one reached the top rung with `target` or more; else inf."""
         return next((sentences for sentences, score in self.history if score >= target), math.inf)

@@ -74,13 +74,16 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def check(spec: SweepSpec, *, address: str | None = None, root: Path | None = None) -> Plan:
+def check(
+    spec: SweepSpec, *, address: str | None = None, root: Path | None = None, is_new: bool = True
+) -> Plan:
     """Plan the sweep, or say all that keeps it from running.
 
     Args:
         spec: A spec from `load_spec`.
         address: A Ray cluster, whose CPUs and GPUs are not known here and not checked.
         root: The folder of the sweeps, whose disk must hold this one; None: no disk is looked at.
+        is_new: Its name should be free.
 
     Raises:
         Unreachable: only models are missing.
@@ -104,7 +107,7 @@ def check(spec: SweepSpec, *, address: str | None = None, root: Path | None = No
     seconds = milestones(spec)
     there = (None,) if seconds and spec.scheduler.name != "none" else reaching(spec, trials, len(marks))
     expected = expected_total(marks, there)
-    notes += [*advice(spec, trials, there[-1]), *_taken(spec, root)]
+    notes += [*advice(spec, trials, there[-1]), *(_taken(spec, root) if is_new else ())]
     return Plan(
         rungs=tuple(RungPlan(mark, count) for mark, count in zip(marks, there, strict=True)),
         milestones=seconds,

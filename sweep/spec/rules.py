@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from evaluation.tasks import HELD_OUT, TASKS
-from sweep.errors import nearest
+from sweep.errors import Refused, nearest
 from sweep.spec.distribution import Range, each_value, ends
 from sweep.spec.fields import Findings, show
 from sweep.spec.search import points
@@ -15,14 +16,22 @@ if TYPE_CHECKING:
 
 _BUDGET = ("train", "budget", "sentences")
 _BATCH = "optim.batch_size"
+_MOST_RUNGS = 50
+"""With the budget's end; a factor near 1 makes millions, each with an evaluation."""
 
 
 def apply_rules(spec: SweepSpec, findings: Findings) -> None:
-    """Add what is wrong with `spec` to `findings`; `search` has been checked on its own."""
+    """Add what is wrong with `spec` to `findings`; `search` has been checked on its own.
+
+    Raises:
+        Refused: There are too many rungs to be listed, which what comes next does. Says all that was found so far.
+    """
     _objective(spec, findings)
     _trials(spec, findings)
     _gpus(spec, findings)
     _batch(spec, findings)
+    _points(spec, findings)
+    _rungs(spec, findings)
 
 
 def _objective(spec: SweepSpec, findings: Findings) -> None:
@@ -81,3 +90,23 @@ def _batch(spec: SweepSpec, findings: Findings) -> None:
             key = "high" if isinstance(grid[_BATCH], Range) else "choices"
             path = ("search", *((place,) if isinstance(spec.search, tuple) else ()), _BATCH, key)
     findings.add(path, f"a batch of {largest} is more than budget.sentences, {budget}; give at most that")
+
+
+def _points(spec: SweepSpec, findings: Findings) -> None:
+    if spec.trials is None or not findings.intact(("points",), ("trials",), ("search",)):
+        return
+    if len(spec.points) > spec.trials:
+        message = f"{len(spec.points)} points are more than trials, {spec.trials}; give at most that, or more trials"
+        findings.add(("points",), message)
+
+
+def _rungs(spec: SweepSpec, findings: Findings) -> None:
+    scheduler, budget = spec.scheduler, spec.train.budget.sentences
+    grace, factor = scheduler.grace, scheduler.reduction_factor
+    if scheduler.axis != "sentences" or grace is None or math.ceil(grace * factor ** (_MOST_RUNGS - 1)) >= budget:
+        return
+    if findings.intact(("scheduler",), _BUDGET):
+        fitting = math.ceil(100 * (budget / grace) ** (1 / (_MOST_RUNGS - 1))) / 100
+        message = f"{factor} makes more than {_MOST_RUNGS} rungs from {grace} to {budget} sentences"
+        findings.add(("scheduler", "reduction_factor"), f"{message}; give {fitting:g} or more, or a higher grace")
+    raise Refused(findings.problems, next="correct it, then: stsweep check SPEC")

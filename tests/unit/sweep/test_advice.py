@@ -99,3 +99,28 @@ def test_too_few_trials_to_learn_from_are_said(tmp_path: Path) -> None:
     assert "random draws" not in notes(spec_of(tmp_path, "tpe", SEARCH, *asha), 4)
     assert "random draws" not in notes(spec_of(tmp_path, "nsga2", SEARCH))
     assert "random draws" in notes(spec_of(tmp_path, "nsga2", SEARCH, *asha), 4)
+
+
+@pytest.mark.parametrize(
+    ("search", "count"),
+    [
+        ("{encoder.pooling: {choices: [cls, avg_last2]}, optim.batch_size: {low: 8, high: 10}}", 6),
+        ("{optim.batch_size: {low: 8, high: 64, log: true}}", 57),
+        ("{optim.batch_size: {low: 8, high: 64, step: 8}}", 8),
+        ("{loss.temperature: {low: 0.1, high: 0.4, step: 0.1}}", 4),
+        (
+            "{encoder.pooling: {choices: [cls, avg_last2, avg_last4]}, "
+            "optim.batch_size: {low: 8, high: 12, when: {encoder.pooling: [cls]}}}",
+            7,
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["tpe", "random"])
+def test_fewer_points_than_trials_are_said(tmp_path: Path, search: str, count: int, name: str) -> None:
+    said = list(advice(spec_of(tmp_path, name, search), count + 1, None))
+    assert len(said) == 1 and f"has {count} points and there are {count + 1} trials" in said[0]
+    assert list(advice(spec_of(tmp_path, name, search), count, None)) == []
+
+
+def test_a_range_of_fractions_has_points_enough(tmp_path: Path) -> None:
+    assert list(advice(spec_of(tmp_path, "random", SEARCH), 10**6, None)) == []

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sweep.errors import Exit, Refused, Unreachable
+from sweep.forecast import reaching
 from sweep.spec.check import check
 from sweep.spec.sweep_spec import SweepSpec, load_spec
 
@@ -58,9 +59,12 @@ def refused(spec: SweepSpec) -> Refused:
 
 def test_the_plan_says_rungs_trials_and_cost(world: Path) -> None:
     plan = check(spec_of(world))
-    assert [(rung.sentences, rung.trials) for rung in plan.rungs] == [(100, 16), (400, 4), (1600, 1)]
+    assert [(rung.sentences, rung.trials) for rung in plan.rungs] == list(
+        zip((100, 400, 1600), reaching(spec_of(world), 16, 3), strict=True)
+    )
     assert plan.trials == 16
-    assert plan.expected_sentences == 16 * 100 + 4 * 300 + 1 * 1200
+    _, second, last = (rung.trials or 0 for rung in plan.rungs)
+    assert plan.expected_sentences == round(16 * 100 + second * 300 + last * 1200)
     assert plan.most_sentences == 16 * 1600
     assert (plan.corpus_sentences, plan.pairs) == (40, 12)
     assert plan.layers == {str(world / "student"): 6}
@@ -73,13 +77,20 @@ def test_hyperband_median_and_seconds_are_planned_as_far_as_they_are_known(world
     both = check(spec_of(world, "scheduler.name=hyperband", "scheduler.brackets=2"))
     first, second, last = (rung.trials for rung in both.rungs)
     assert first == 16 and second is not None and last is not None
-    assert 4 < second < 16 and 1 < last < 4, "a later bracket stops later"
+    alone = check(spec_of(world)).rungs
+    assert (alone[1].trials or 16) < second < 16 and (alone[2].trials or 16) < last < second, "the later stops later"
     median = check(spec_of(world, "scheduler.name=median"))
     assert [rung.trials for rung in median.rungs] == [16, None, None]
     assert (median.expected_sentences, median.most_sentences) == (None, 16 * 1600)
     seconds = check(spec_of(world, "scheduler.axis=seconds"))
     assert seconds.milestones[:3] == (100, 400, 1600) and seconds.expected_sentences is None
     assert [rung.sentences for rung in seconds.rungs] == [1600]
+
+
+def test_a_search_of_fewer_points_than_trials_is_a_note(world: Path) -> None:
+    search = "{optim.batch_size: {choices: [8, 16, 32]}}"
+    assert any("3 points and there are 16 trials" in note for note in check(spec_of(world, search=search)).notes)
+    assert not any("points" in note for note in check(spec_of(world, "trials=3", search=search)).notes[1:])
 
 
 def test_a_sweep_that_its_disk_cannot_hold_is_refused(world: Path) -> None:

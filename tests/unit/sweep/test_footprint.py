@@ -49,10 +49,21 @@ def test_a_checkpoint_is_as_large_as_one_that_was_written(
 def test_the_folder_holds_the_kept_encoders_the_checkpoints_and_the_code(tmp_path: Path, encoder: Path) -> None:
     weights = (encoder / "model.safetensors").stat().st_size
     disk = disk_of(spec_of(tmp_path, encoder, "keep_best=3"), 20, 2, tmp_path / "not" / "yet")
-    assert disk.peak == pytest.approx((3 + 2 * 6) * weights + disk.code, rel=0.01)
+    assert disk.peak == pytest.approx((3 + 2 + 2 * 6) * weights + disk.code, rel=0.01)
     assert disk.free == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.1)
     few = disk_of(spec_of(tmp_path, encoder), 2, 4, None)
     assert few.peak == pytest.approx((2 + 2 * 6) * weights + few.code, rel=0.01)
+
+
+def test_each_running_trial_may_write_its_encoder_before_one_is_dropped(tmp_path: Path, encoder: Path) -> None:
+    assert disk_of(spec_of(tmp_path, encoder, "keep_best=3"), 20, 4, None).encoders == 3 + 4
+    assert disk_of(spec_of(tmp_path, encoder, "keep_best=3"), 6, 4, None).encoders == 6
+    assert disk_of(spec_of(tmp_path, encoder, "keep_best=3"), 20, None, None).encoders == 20
+
+
+def test_of_a_pareto_front_every_encoder_may_be_kept(tmp_path: Path, encoder: Path) -> None:
+    spec = spec_of(tmp_path, encoder, "keep_best=3", "objective.against=size")
+    assert disk_of(spec, 20, 4, None).encoders == 20
 
 
 def test_the_code_is_that_of_the_four_packages(tmp_path: Path, encoder: Path) -> None:

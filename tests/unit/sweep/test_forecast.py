@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from random import Random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from ray.tune.schedulers import AsyncHyperBandScheduler
+from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
+from ray.tune.schedulers.async_hyperband import _Bracket
 
-from sweep.forecast import bracket_shares, expected_total, reaching
+from sweep.forecast import bracket_shares, expected_total, passing, reaching
 from sweep.spec.sweep_spec import SweepSpec, rungs
 from tests.unit.sweep.specs import load
 
@@ -23,9 +27,53 @@ def expected(folder: Path, scheduler: str) -> tuple[float | None, ...]:
     return reaching(spec, 64, len(rungs(spec)))
 
 
-def test_asha_lets_one_in_so_many_go_on_and_at_least_one(tmp_path: Path) -> None:
-    assert expected(tmp_path, "{name: asha, grace: 400, reduction_factor: 4}") == (64, 16, 4)
-    assert expected(tmp_path, "{name: asha, grace: 100, reduction_factor: 8}") == (64, 8, 1)
+def ray_passing(scores: list[float], brackets: list[int], factor: float, rungs: int) -> list[int]:
+    """The same trials judged by Ray's own brackets; a millionth below the end, where Ray would have one rung more."""
+    made = [_Bracket(100, 100 * factor ** (rungs - 1) - 1e-6, factor, bracket) for bracket in range(3)]
+    counts = [0] * rungs
+    for number, (score, bracket) in enumerate(zip(scores, brackets, strict=True)):
+        trial = SimpleNamespace(trial_id=str(number))
+        for rung in range(rungs):
+            counts[rung] += 1
+            if rung < rungs - 1:
+                milestone = 100 * factor**rung
+                if made[bracket].on_result(trial, milestone, score) == TrialScheduler.STOP:
+                    break
+    return counts
+
+
+@pytest.mark.parametrize("factor", [1.5, 3.0, 4.0])
+@pytest.mark.parametrize("brackets", [1, 3])
+def test_on_the_same_scores_as_many_pass_as_ray_lets_pass(factor: float, brackets: int) -> None:
+    for seed in range(5):
+        random = Random(seed)
+        scores = [random.random() for _ in range(60)]
+        drawn = [random.randrange(brackets) for _ in scores]
+        assert passing(scores, drawn, factor, 4) == ray_passing(scores, drawn, factor, 4)
+
+
+def test_the_expected_are_the_mean_of_rays_over_many_random_sweeps(tmp_path: Path) -> None:
+    random = Random(1)
+    sweeps = [ray_passing([random.random() for _ in range(64)], [0] * 64, 4, 3) for _ in range(100)]
+    found = expected(tmp_path, "{name: asha, grace: 400, reduction_factor: 4}")
+    mean, error = np.mean(sweeps, axis=0), np.std(sweeps, axis=0) / np.sqrt(100)
+    assert (np.abs(np.array(found, dtype=float) - mean) <= 4 * error).all()
+
+
+@pytest.mark.parametrize("trials", [1, 2, 3, 64, 5_000])
+def test_as_many_pass_the_first_rung_as_order_statistics_say(tmp_path: Path, trials: int) -> None:
+    # The n scores before it leave n + 1 gaps, equally long on average; the cutoff lies 0.75 (n - 1) gaps above the least.
+    exact = 1 + sum(1 - (1 + 0.75 * (before - 1)) / (before + 1) for before in range(1, trials))
+    spec = spec_of(tmp_path, "{name: asha, grace: 1600, reduction_factor: 4}")
+    first, second = reaching(spec, trials, 2)
+    assert first == trials and second == pytest.approx(exact, rel=0.03)
+
+
+def test_a_forecast_takes_a_tenth_of_a_second(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, "{name: hyperband, grace: 100, reduction_factor: 3, brackets: 3}")
+    begin = time.process_time()
+    reaching(spec, 60, 5)
+    assert time.process_time() - begin < 0.15
 
 
 @pytest.mark.parametrize("brackets", [1, 2, 3])
@@ -36,15 +84,13 @@ def test_brackets_are_drawn_as_ray_draws_them(brackets: int) -> None:
 
 
 def test_hyperband_stops_the_trials_of_a_bracket_at_its_own_rungs_only(tmp_path: Path) -> None:
-    scheduler = AsyncHyperBandScheduler("t", "m", "max", 6400, 100, 4, 3)
-    passed = {100: 0.0, 400: 0.0, 1600: 0.0, 6400: 0.0}
-    for share, bracket in zip(bracket_shares(3), scheduler._brackets, strict=True):
-        alive = 64 * share
-        for rung in passed:
-            passed[rung] += alive
-            alive /= 4 if rung in [milestone for milestone, _ in bracket._rungs] else 1
     found = expected(tmp_path, "{name: hyperband, grace: 100, reduction_factor: 4, brackets: 3}")
-    assert found == pytest.approx(tuple(passed.values()))
+    random, shares = np.random.default_rng(1), bracket_shares(3)
+    sweeps = [
+        ray_passing(random.random(64).tolist(), random.choice(3, 64, p=shares).tolist(), 4, 4) for _ in range(100)
+    ]
+    mean, error = np.mean(sweeps, axis=0), np.std(sweeps, axis=0) / np.sqrt(100)
+    assert (np.abs(np.array(found, dtype=float) - mean) <= 4 * error).all()
 
 
 def test_without_a_scheduler_all_arrive_and_of_the_median_nobody_knows(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.largest import largest_config
+from sweep.largest import largest_config, smallest_batch
 from tests.tiny import tiny_encoder_folder
 from tests.unit.sweep.specs import load
 
@@ -72,6 +72,15 @@ def test_a_knob_is_large_only_where_it_is_asked(tmp_path: Path, encoders: Path) 
     assert (found["encoder.max_length"], found["optim.batch_size"]) == (16, 64)
     found = largest(tmp_path, encoders, search.replace("high: 64", "high: 16"))
     assert (found["encoder.max_length"], found["optim.batch_size"]) == (64, 8)
+
+
+def test_the_smallest_batch_is_the_least_that_a_trial_may_have(tmp_path: Path) -> None:
+    text = "name: s\nobjective: {task: demo}\ntrials: 4\ntrain: {optim: {batch_size: 8}}\n"
+    assert smallest_batch(load(tmp_path, text)) == 8
+    assert smallest_batch(load(tmp_path, f"{text}search: {{optim.batch_size: {{low: 16, high: 64}}}}\n")) == 16
+    assert smallest_batch(load(tmp_path, f"{text}search: {{optim.batch_size: {{choices: [64, 32]}}}}\n")) == 32
+    search = "{precision: {choices: [fp32, bf16]}, optim.batch_size: {choices: [64, 32], when: {precision: bf16}}}"
+    assert smallest_batch(load(tmp_path, f"{text}search: {search}\n")) == 8, "where it is not asked it is as in train"
 
 
 def test_of_a_grid_it_is_one_of_its_points(tmp_path: Path, encoders: Path) -> None:

@@ -29,7 +29,7 @@ PLAN = Plan(
 )
 ESTIMATE = Estimate(
     largest={"encoder.name": "student", "encoder.keep_layers": None, "optim.batch_size": 64},
-    measured=Probed("cuda", 4, 0.5, 1.0, 2.0, 3 * 10**9, 5 * 10**9, 80 * 10**9),
+    measured=Probed("cuda", 4, 0.5, 8, 0.1, 1.0, 2.0, 3 * 10**9, 5 * 10**9, 80 * 10**9),
     worker_hours=3.0,
     most_worker_hours=9.0,
     hours=0.5,
@@ -43,6 +43,7 @@ def test_the_text_says_rungs_sentences_disk_upload_and_limits() -> None:
     said = plan_text(PLAN)
     assert "10 trials of student (6 layers), some/model; 2 at once" in said
     assert "1,600 (10), 6,400 (2.5)" in said
+    assert "expected if scores are random; a sampler that learns lets more pass" in said
     assert "about 28,000 expected, 44% of the 64,000" in said
     assert "at most 1.0 GB" in said and "63 GB free" in said and "900 kB of code" in said
     assert "ends early when 8 hours have gone by; 20 trials in a row are no better; better means by 0.1 points" in said
@@ -63,7 +64,7 @@ def test_what_is_not_known_is_not_invented() -> None:
     assert "1,600 (10), 6,400 (?)" in said
     assert "at most 64,000 if nothing is stopped" in said
     assert "size is not known" in said and "free" not in said and "None" not in said
-    assert "ends early" not in said
+    assert "ends early" not in said and "if scores are random" not in said
 
 
 def test_rungs_in_seconds_are_said_in_seconds() -> None:
@@ -71,11 +72,14 @@ def test_rungs_in_seconds_are_said_in_seconds() -> None:
     assert "after 30, 120, 480, … s of training" in said and "1,600 (10)" not in said
 
 
-def test_the_measured_is_said_as_an_upper_estimate() -> None:
+def test_the_measured_is_said_as_an_estimate_from_the_slowest_batch_of_one_trial_alone() -> None:
     said = plan_text(PLAN, ESTIMATE)
     assert "on cuda with 4 threads" in said and "encoder.keep_layers all" in said
     assert "0.5 s a step (128 sentences/s)" in said and "5.0 GB of the GPU's" in said
-    assert "upper estimate" in said and "30 min from start to end, 3.0 h of all trials together (9.0 h if" in said
+    assert "in batches of 8: 0.1 s a step (80 sentences/s)" in said
+    assert "one trial alone; trials at once share the memory's bandwidth" in said
+    assert "as slow as the slowest measured" in said and "upper" not in said
+    assert "30 min from start to end, 3.0 h of all trials together (9.0 h if" in said
     assert "cost: about 4.50 (13.50 if nothing is stopped)" in said
     assert said.endswith("note: mind the gap\nnote: it is tight")
     assert "cost" not in plan_text(PLAN, dataclasses.replace(ESTIMATE, cost=None, most_cost=None))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sweep.errors import Refused
+from sweep.forecast import reaching
 from sweep.probe import Estimate, check_cost, check_cost_asked, estimate
 from sweep.probe_process import Probed
 from sweep.spec.sweep_spec import SweepSpec
@@ -19,6 +20,8 @@ MEASURED = Probed(
     device="cpu",
     threads=1,
     step_seconds=2.0,  # 1,600 sentences in batches of 8: 400 s
+    small_batch=8,
+    small_step_seconds=2.0,
     rung_seconds=10.0,
     end_seconds=30.0,
     resident_bytes=2 * GB,
@@ -42,10 +45,16 @@ def estimated(folder: Path, *changes: str, at_once: int | None = 2, measured: Pr
     return estimate(spec_of(folder, *changes), at_once, LARGEST, measured, 64 * GB)
 
 
+def reached(folder: Path, rungs: int) -> list[float]:
+    return [count for count in reaching(spec_of(folder), 16, rungs) if count is not None]
+
+
 def test_worker_hours_are_the_expected_steps_and_evaluations(tmp_path: Path) -> None:
     found = estimated(tmp_path)
-    # 16 trials to 100 sentences (25 s), 4 on to 400 (75 s), 1 on to 1,600 (300 s); 20 early evaluations, 1 last
-    assert 3600 * found.worker_hours == pytest.approx(16 * 25 + 4 * 75 + 300 + 20 * 10 + 30)
+    _, second, last = reached(tmp_path, 3)
+    # 16 trials to 100 sentences (25 s), those that pass on to 400 (75 s) and to 1,600 (300 s); each is scored there
+    training = 16 * 25 + second * 75 + last * 300
+    assert 3600 * found.worker_hours == pytest.approx(training + (16 + second) * 10 + last * 30)
     assert 3600 * found.most_worker_hours == pytest.approx(16 * (400 + 2 * 10 + 30))
     assert found.hours == pytest.approx(found.worker_hours / 2)
     assert found.cost is None
@@ -64,8 +73,16 @@ def test_where_the_stopped_are_not_known_all_trials_count(tmp_path: Path) -> Non
 
 def test_seconds_of_training_are_the_measured_ones(tmp_path: Path) -> None:
     found = estimated(tmp_path, "scheduler.axis=seconds")
-    # Milestones at 100 s and, of 400 s in all, none at 400: 16 trials to 100 s, 4 on to the end
-    assert 3600 * found.worker_hours == pytest.approx(16 * 100 + 4 * 300 + 16 * 10 + 4 * 30)
+    # Milestones at 100 s and, of 400 s in all, none at 400: 16 trials to 100 s, those that pass on to the end
+    _, last = reached(tmp_path, 2)
+    assert 3600 * found.worker_hours == pytest.approx(16 * 100 + last * 300 + 16 * 10 + last * 30)
+
+
+def test_the_batch_whose_sentences_take_longer_counts(tmp_path: Path) -> None:
+    for step_seconds, slower in ((0.25, 200.0), (1.0, 800.0)):  # 800 steps of 2 sentences beside 200 of 8, 400 s
+        measured = dataclasses.replace(MEASURED, small_batch=2, small_step_seconds=step_seconds)
+        found = estimated(tmp_path, measured=measured)
+        assert 3600 * found.most_worker_hours == pytest.approx(16 * (max(400, slower) + 2 * 10 + 30))
 
 
 def test_the_cost_is_that_of_the_worker_hours_and_not_above_what_stop_allows(tmp_path: Path) -> None:
@@ -108,6 +125,27 @@ def test_a_cost_above_the_most_is_refused_and_one_at_it_is_not(tmp_path: Path) -
     with pytest.raises(Refused, match=f"{found.cost:.2f} is the estimated cost") as refused:
         check_cost(found, found.cost - 0.01)
     assert refused.value.exit_code == 2
+
+
+def test_the_next_command_is_what_was_typed_with_the_change_that_helps(tmp_path: Path) -> None:
+    typed = "stsweep check s.yaml --probe --max-cost 1234567.5 --set stop.cost=9e9"
+    found = dataclasses.replace(estimated(tmp_path, PRICED), cost=9e6)
+    with pytest.raises(Refused) as refused:
+        check_cost(found, 1234567.5, typed)
+    assert refused.value.next == f"{typed} --set stop.cost=1234567.5"
+    for command, spec, cost in ((typed, spec_of(tmp_path, PRICED), 0.0), ("stsweep check s", spec_of(tmp_path), 1.0)):
+        with pytest.raises(Refused) as refused:
+            check_cost_asked(spec, cost, command, probed=False)
+        changes = " --max-cost COST" if cost == 0 else " --set resources.cost_per_hour=PRICE"
+        assert refused.value.next == f"{command}{changes} --probe"
+
+
+@pytest.mark.parametrize("price", [0.3, 0.7, 1.1, 3.0, 49.0])
+def test_a_sweep_that_ends_at_the_most_cost_is_not_above_it(tmp_path: Path, price: float) -> None:
+    for cost in (0.1, 0.29, 0.37, 0.57):
+        found = estimated(tmp_path, f"resources.cost_per_hour={price}", f"stop.cost={cost}", "trials=100000")
+        assert found.cost == found.most_cost == pytest.approx(cost)
+        check_cost(found, cost)
 
 
 @pytest.mark.parametrize("cost", [0.0, -1.0, float("nan"), float("inf")])

@@ -6,7 +6,8 @@ import optuna
 import pytest
 import scipy.stats.qmc  # noqa: F401  QMCSampler loads it at its second trial: seconds that are not the test's
 
-from tests.unit.sweep.specs import SMALL, load, one_problem
+from sweep.spec.sweep_spec import rungs
+from tests.unit.sweep.specs import SMALL, load, one_problem, refusal
 
 SEARCH = "search: {loss.temperature: {low: 0.01, high: 0.2}, encoder.pooling: {choices: [cls, avg_last2]}}\n"
 SAMPLERS = ["tpe", "gp", "cmaes", "random", "qmc", "nsga2"]
@@ -69,6 +70,35 @@ def test_what_does_not_go_together_is_refused_once_with_its_line(tmp_path: Path,
     said = one_problem(tmp_path, f"{kept}{lines}\n")
     assert f"sweep.yaml:{kept.count(chr(10)) + 1}: " in said
     assert words in said
+
+
+def test_more_than_fifty_rungs_are_refused_before_anything_lists_them(tmp_path: Path) -> None:
+    for factor in ("1.0000000001", "1.05", "1.16"):
+        said = one_problem(tmp_path, f"{SMALL}scheduler:\n  name: asha\n  grace: 1000\n  reduction_factor: {factor}\n")
+        assert f"sweep.yaml:{SMALL.count(chr(10)) + 4}: " in said
+        assert "more than 50 rungs from 1000 to 1920000 sentences; give 1.17 or more" in said
+    assert len(rungs(load(tmp_path, f"{SMALL}scheduler: {{name: asha, grace: 1000, reduction_factor: 1.17}}\n"))) <= 50
+    doubling = "scheduler: {name: none, grace: 1, reduction_factor: 1.5}\n"
+    for budget, count in ((int(1.5**49), 50), (int(1.5**49) + 2, 51)):
+        text = f"{SMALL}{doubling}train: {{budget: {{sentences: {budget}}}}}\n"
+        if count > 50:
+            assert "more than 50 rungs" in one_problem(tmp_path, text)
+        else:
+            load(tmp_path, text)
+
+
+def test_too_many_rungs_are_told_beside_the_other_mistakes(tmp_path: Path) -> None:
+    said = str(
+        refusal(tmp_path, f"{SMALL}keep_best: 0\nscheduler: {{name: asha, grace: 1, reduction_factor: 1.001}}\n")
+    )
+    assert "2 problems" in said and "keep_best" in said and "more than 50 rungs" in said
+
+
+def test_more_points_than_trials_are_refused(tmp_path: Path) -> None:
+    text = f"{SMALL}{SEARCH}points: [{{encoder.pooling: cls}}, {{encoder.pooling: avg_last2}}]\n"
+    load(tmp_path, text, "trials=2")
+    said = one_problem(tmp_path, text, "trials=1")
+    assert f"sweep.yaml:{text.count(chr(10))}: points: 2 points are more than trials, 1" in said
 
 
 @pytest.mark.parametrize("limit", ["wall_hours", "worker_hours", "cost"])
