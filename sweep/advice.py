@@ -42,7 +42,7 @@ def _repeated(spec: SweepSpec, trials: int) -> Iterator[str]:
         return
     count = _count_points(spec, trials)
     if count is not None and count < trials:
-        yield f"the search has {count} points and there are {trials} trials: points come again (grid tries each once)"
+        yield f"trials, {trials}, are more than the points of the search, {count}: some come again (grid: each once)"
 
 
 def _count_points(spec: SweepSpec, most: int) -> int | None:

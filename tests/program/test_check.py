@@ -76,7 +76,7 @@ def test_the_largest_configuration_is_measured(estimate: dict[str, Any]) -> None
     assert estimate["largest"]["encoder.keep_layers"] is None
     measured = estimate["measured"]
     assert measured["threads"] == 1
-    assert measured["small_batch"] == 8 and 0 < measured["small_step_seconds"] < measured["step_seconds"]
+    assert measured["small_batch"] == 8 and measured["small_step_seconds"] > 0
     assert measured["step_seconds"] > 0 and measured["end_seconds"] > 0
     assert 100e6 < measured["resident_bytes"] < 3e9  # torch and transformers alone take some 400 MB
 

@@ -118,7 +118,7 @@ def test_too_few_trials_to_learn_from_are_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["tpe", "random"])
 def test_fewer_points_than_trials_are_said(tmp_path: Path, search: str, count: int, name: str) -> None:
     said = list(advice(spec_of(tmp_path, name, search), count + 1, None))
-    assert len(said) == 1 and f"has {count} points and there are {count + 1} trials" in said[0]
+    assert len(said) == 1 and f"trials, {count + 1}, are more than the points of the search, {count}:" in said[0]
     assert list(advice(spec_of(tmp_path, name, search), count, None)) == []
 
 

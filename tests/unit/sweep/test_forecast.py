@@ -62,7 +62,7 @@ def test_the_expected_are_the_mean_of_rays_over_many_random_sweeps(tmp_path: Pat
 
 @pytest.mark.parametrize("trials", [1, 2, 3, 64, 5_000])
 def test_as_many_pass_the_first_rung_as_order_statistics_say(tmp_path: Path, trials: int) -> None:
-    # The n scores before it leave n + 1 gaps, equally long on average; the cutoff lies 0.75 (n - 1) gaps above the least.
+    # The n scores before it leave n + 1 gaps, equally long on average; the cutoff is 0.75 (n - 1) above the least.
     exact = 1 + sum(1 - (1 + 0.75 * (before - 1)) / (before + 1) for before in range(1, trials))
     spec = spec_of(tmp_path, "{name: asha, grace: 1600, reduction_factor: 4}")
     first, second = reaching(spec, trials, 2)
