@@ -28,7 +28,7 @@ from pathlib import Path
 from optuna.distributions import CategoricalDistribution
 
 import search_spaces
-from sweep.simulation.compare import Result, compare, comparison_text
+from sweep.simulation.compare import Result, Strategy, compare, comparison_text
 from sweep.simulation.outcome import Outcome
 from sweep.simulation.plain import simulate_plain
 from sweep.simulation.recorded import STUDENT, RecordedWorld, read_curves
@@ -49,7 +49,7 @@ def main() -> int:
     noiseless = RecordedWorld(curves, rungs=rungs(spec))
     target = _grid(noiseless, 0)[-1][1] - 2 * arguments.noise
     plain = partial(_plain, world, arguments, target)
-    strategies = {
+    strategies: dict[str, Strategy] = {
         "full grid, all cells": lambda seed: _whole_grid(world, seed),
         "full grid, random order until the best": lambda seed: Outcome((), 1, 0, _grid(world, seed)),
         OURS: partial(_ours, spec, world, arguments, target),
@@ -59,10 +59,11 @@ def main() -> int:
     }
     begin = time.perf_counter()
     results = compare(strategies, range(arguments.seeds), target)
-    print(f"{len(world.cells)} cells, rungs {', '.join(map(str, world.rungs))}; {time.perf_counter() - begin:.0f} s")
+    seconds = time.perf_counter() - begin
     print(
-        f"{arguments.seeds} seeds, {arguments.slots} slots, at most {arguments.trials} trials, noise {arguments.noise}"
+        f"{len(world.cells)} cells, rungs {', '.join(map(str, world.rungs))}, noise {arguments.noise}; {seconds:.0f} s"
     )
+    print(f"{arguments.seeds} seeds, {arguments.slots} slots, at most {arguments.trials} trials")
     print(comparison_text(results, target))
     return 0 if _passes({result.name: result for result in results}) else 1
 

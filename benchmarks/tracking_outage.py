@@ -5,7 +5,8 @@
 Two sweeps a turn, the same trials on one slot with a small encoder: in one the server is up, in the other it is killed
 (SIGKILL) when the first trial has reached its first rung, and started again on its port after `--outage-s` seconds, or
 at the sweep's end. Every second turn begins with the outage. A trial's time runs from its start to its last row,
-waiting for Tune included. Lost and doubled metrics are counted in the server's database against the record's row files.
+waiting for Tune included. Lost and doubled metrics are counted in the server's database against the record's row files,
+when the sweep has ended and again when `stsweep ui` has sent the rest.
 """
 
 from __future__ import annotations
@@ -79,6 +80,8 @@ class Result:
     span: float
     away: float
     found: str
+    """What the store has when the sweep has ended."""
+    after_ui: str
 
 
 def main() -> None:
@@ -110,7 +113,8 @@ def _arguments() -> argparse.Namespace:
 
 
 def _compare(folder: Path, server: Server, arguments: argparse.Namespace) -> None:
-    print("| turn | server | away | a trial, mean | first start to last row | store |\n|---|---|---|---|---|---|")
+    print("| turn | server | away | a trial, mean | first start to last row | store at the end | after `stsweep ui` |")
+    print("|---|---|---|---|---|---|---|")
     trials, spans = [], []
     for turn in range(arguments.turns):
         results: dict[float, Result] = {}
@@ -119,7 +123,8 @@ def _compare(folder: Path, server: Server, arguments: argparse.Namespace) -> Non
             result = results[outage_s] = _measure(folder, server, f"t{turn}-{'away' if outage_s else 'up'}", outage_s)
             print(
                 f"| {turn} | {'away' if outage_s else 'up'} | {result.away:.0f} s "
-                f"| {statistics.mean(result.trials.values()):.3f} s | {result.span:.1f} s | {result.found} |",
+                f"| {statistics.mean(result.trials.values()):.3f} s | {result.span:.1f} s | {result.found} "
+                f"| {result.after_ui} |",
                 flush=True,
             )
         up, away = results[0.0], results[arguments.outage_s]
@@ -141,16 +146,17 @@ def _measure(folder: Path, server: Server, name: str, outage_s: float) -> Result
         away = _take_away(server, sweep, driver, outage_s) if outage_s else 0.0
         if driver.wait():
             raise SystemExit((folder / f"{name}.log").read_text())
-    # What the driver could not send in its last half minute; nothing, when the server came back before.
-    ui = [sys.executable, "-m", "sweep", "ui", name, "--root", "sweeps"]
-    subprocess.run(ui, cwd=folder, env=_environment(folder), check=True, capture_output=True)
     rows = {
         int(path.parent.name): [json.loads(line) for line in path.read_text().splitlines()]
         for path in sweep.glob("trials/*/rows.jsonl")
     }
     seconds = {number: said[-1]["time"] - said[0]["started"] for number, said in rows.items()}
     span = max(said[-1]["time"] for said in rows.values()) - min(said[0]["started"] for said in rows.values())
-    return Result(seconds, span, away, _found(server.database, name, rows))
+    found = _found(server.database, name, rows)
+    # What the driver could not send in its last half minute; nothing, when the server came back before.
+    ui = [sys.executable, "-m", "sweep", "ui", name, "--root", "sweeps"]
+    subprocess.run(ui, cwd=folder, env=_environment(folder), check=True, capture_output=True)
+    return Result(seconds, span, away, found, _found(server.database, name, rows))
 
 
 def _take_away(server: Server, sweep: Path, driver: subprocess.Popen[bytes], outage_s: float) -> float:

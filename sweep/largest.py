@@ -42,7 +42,7 @@ def largest_config(spec: SweepSpec) -> TrainConfig:
 
 def smallest_batch(spec: SweepSpec) -> int:
     """The least `optim.batch_size` of the space: with it a sentence may take longer than in the largest batch."""
-    return min(values_of(spec, "optim.batch_size"))
+    return int(min(values_of(spec, "optim.batch_size")))
 
 
 def _configs(spec: SweepSpec) -> Iterator[TrainConfig]:

@@ -75,19 +75,16 @@ def comparison_text(results: Sequence[Result], target: float) -> str:
     """The results as a table; the last column is the first strategy's cost ÷ this one's."""
     first = results[0].median_sentences
     wide = max(len(result.name) for result in results)
-    lines = [
-        f"{'strategy':{wide}} {'sentences to ' + format(target, '.2f'):>22} {'quartiles':>19} {'reached':>9} {'best':>7} "
-        f"{'ratio':>7}"
-    ]
+    reach = f"sentences to {target:.2f}"
+    lines = [f"{'strategy':{wide}} {reach:>22} {'quartiles':>19} {'reached':>8} {'best':>6} {'ratio':>6}"]
     for result in results:
         reached = sum(math.isfinite(each) for each in result.sentences)
         share = f"{reached}/{len(result.sentences)}"
         cost = result.median_sentences
         ratio = f"{first / cost:.3f}" if math.isfinite(first) and math.isfinite(cost) else "none"
         quartiles = " … ".join(map(_sentences, result.quartiles))
-        lines.append(
-            f"{result.name:{wide}} {_sentences(cost):>22} {quartiles:>19} {share:>9} {result.median_best:>7.2f} {ratio:>7}"
-        )
+        told = f"{result.name:{wide}} {_sentences(cost):>22} {quartiles:>19} {share:>8}"
+        lines.append(f"{told} {result.median_best:>6.2f} {ratio:>6}")
     return "\n".join(lines)
 
 

@@ -74,9 +74,7 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def check(
-    spec: SweepSpec, *, address: str | None = None, root: Path | None = None, is_new: bool = True
-) -> Plan:
+def check(spec: SweepSpec, *, address: str | None = None, root: Path | None = None, is_new: bool = True) -> Plan:
     """Plan the sweep, or say all that keeps it from running.
 
     Args:

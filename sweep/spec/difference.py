@@ -17,9 +17,16 @@ _UNDECIDING = (
 )
 
 
+_ORDER = "order of search"
+
+
 def deciding(spec: SweepSpec) -> dict[str, Any]:
-    """The part of a spec that decides which trials are proposed, how they train and when they stop, as plain data."""
-    return spec.model_dump(mode="json", exclude=set(_UNDECIDING))
+    """The part of a spec that decides which trials are proposed, how they train and when they stop, as plain data.
+
+    The order of the searched knobs is a part of it: they are drawn, and a grid's points are run, in that order.
+    """
+    said = spec.model_dump(mode="json", exclude=set(_UNDECIDING))
+    return said | {_ORDER: [list(grid) for grid in spec.grids]}
 
 
 def differences(old: SweepSpec, new: SweepSpec) -> list[str]:
@@ -27,7 +34,11 @@ def differences(old: SweepSpec, new: SweepSpec) -> list[str]:
 
     Empty exactly when the two specs have one hash.
     """
-    return list(_differ(deciding(old), deciding(new), ""))
+    before, after = deciding(old), deciding(new)
+    told = list(_differ(before | {_ORDER: None}, after | {_ORDER: None}, ""))
+    if not told and before[_ORDER] != after[_ORDER]:  # else a knob that came or went is told already
+        told.append(f"the order of the knobs in search was {before[_ORDER]} and is {after[_ORDER]}")
+    return told
 
 
 def _differ(old: Any, new: Any, key: str) -> Iterator[str]:

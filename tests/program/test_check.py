@@ -94,9 +94,12 @@ def test_a_real_run_takes_about_as_long(estimate: dict[str, Any], stsweep: Run, 
 
 
 def test_a_sweep_that_costs_too_much_is_refused(estimate: dict[str, Any], stsweep: Run, spec: str) -> None:
-    refused = stsweep("check", spec, "--probe", "--max-cost", f"{estimate['cost'] / 100:.6f}")
+    most = f"{estimate['cost'] / 100:.6f}"
+    typed = ("check", spec, "--probe", "--set", "keep_best=2", "--max-cost", most)
+    refused = stsweep(*typed)
     assert refused.returncode == 2 and refused.stdout == ""
-    assert "is the estimated cost" in refused.stderr and "\nNext: stsweep check costly.yaml" in refused.stderr
+    assert "is the estimated cost" in refused.stderr
+    assert f"\nNext: stsweep {' '.join(typed)} --set stop.cost={float(most)}" in refused.stderr
 
 
 def test_what_a_most_cost_lacks_is_said_before_anything_is_measured(stsweep: Run, spec: str) -> None:

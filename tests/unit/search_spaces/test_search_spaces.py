@@ -13,6 +13,7 @@ from sweep.spec.search import Choices, points
 from sweep.spec.sweep_spec import SweepSpec, load_spec, rungs
 
 NAMES = search_spaces.names()
+OF_DEMO = ("quickstart", "student_grid", "student_search")
 
 
 @pytest.fixture
@@ -27,8 +28,8 @@ def load(name: str) -> SweepSpec:
     return load_spec(search_spaces.folder() / f"{name}.yaml")
 
 
-def test_the_five_sweeps_are_found_by_name() -> None:
-    assert NAMES == ["distilface", "minilm_student", "paper_grid", "quickstart", "student_grid"]
+def test_the_six_sweeps_are_found_by_name() -> None:
+    assert NAMES == ["distilface", "minilm_student", "paper_grid", "quickstart", "student_grid", "student_search"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -38,7 +39,7 @@ def test_a_shipped_sweep_is_valid_and_says_what_it_is_for(name: str, corpus: Pat
     assert len(spec.description) > 20
     assert "\n" not in spec.description
     assert spec.searched
-    assert spec.train.data.corpus == (("demo",) if name in ("quickstart", "student_grid") else (str(corpus),))
+    assert spec.train.data.corpus == (("demo",) if name in OF_DEMO else (str(corpus),))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -115,3 +116,15 @@ def test_the_students_grid_is_a_hundred_cells_or_more_of_the_quickstarts_student
     assert spec.train.encoder.keep_layers == quickstart.train.encoder.keep_layers
     assert spec.scheduler.name == "none"
     assert rungs(spec) == (400, 800, 1_600, 3_200, 6_400)
+
+
+def test_the_students_search_is_of_the_cells_of_its_grid() -> None:
+    grid, search = load("student_grid"), load("student_search")
+    assert search.train == grid.train
+    assert search.objective == grid.objective
+    assert set(rungs(search)) <= set(rungs(grid))
+
+    def cells(spec: SweepSpec) -> set[frozenset[tuple[str, object]]]:
+        return {frozenset(point.items()) for point in points(spec.grids, spec.train)}
+
+    assert cells(search) == cells(grid)

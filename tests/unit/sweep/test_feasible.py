@@ -17,6 +17,10 @@ SPACE = {
 }
 
 
+NEAR = 2 / 12
+"""Half of what two random points are apart in two numbers, squared: 1/6 each."""
+
+
 def apart(one: dict, other: dict) -> float:
     total = 0.0
     for knob in SPACE:
@@ -47,12 +51,21 @@ def test_it_says_what_the_nearest_neighbour_says(seed):
     for _ in range(200):
         point = some_point(draw)
         if len(known) >= 10:
-            nearest = min((apart(point, other), has_score) for other, has_score in known)
-            assert feasible(point) == nearest[1]
+            distance, has_score = min((apart(point, other), has_score) for other, has_score in known)
+            assert feasible(point) == (has_score or distance > NEAR)
         has_score = point.get("batch", 0) < 150
         feasible.add(point, has_score=has_score)
         known.append((point, has_score))
     assert {has_score for _, has_score in known} == {True, False}
+
+
+def test_a_failure_far_off_says_nothing_of_a_region_that_nobody_has_tried():
+    feasible = Feasible(SPACE, fewest=2)
+    for batch in (200, 250):
+        feasible.add({"lr": 1e-3, "batch": batch, "pooling": "avg"}, has_score=False)
+    feasible.add({"lr": 1e-3, "batch": 30, "pooling": "cls"}, has_score=True)
+    assert not feasible({"lr": 1e-3, "batch": 240, "pooling": "avg"})
+    assert feasible({"lr": 1e-3, "batch": 30, "pooling": "avg"})
 
 
 def test_before_so_many_trials_everything_is_feasible():

@@ -8,7 +8,7 @@ from sweep.errors import Refused
 from sweep.record import Record
 from sweep.spec.sweep_spec import rungs
 from sweep.trial_record import RowLog
-from sweep.warm_start import find_earlier, write_earlier
+from sweep.warm_start import find_earlier
 from tests.unit.sweep.specs import load, row, write_trial
 from tests.unit.sweep.test_searcher import SPEC, Sweep
 
@@ -46,9 +46,7 @@ def test_ended_trials_come_first_in_the_study_and_the_sweeps_own_numbers_follow(
     spec = load(tmp_path, SPEC, "sampler.warm_start=old")
     earlier(tmp_path, spec)
     found = find_earlier(spec, tmp_path / "sweeps")
-    sweep = Sweep(tmp_path, SPEC, "sampler.warm_start=old")
-    write_earlier(sweep.record, found)
-    sweep.start()
+    sweep = Sweep(tmp_path, SPEC, "sampler.warm_start=old", warm_start=found.trials)
     assert sweep.run_one(row(0), row(1), row(2, 60.0)) == 3
     sweep.start()
     assert sweep.run_one(row(0), row(1), row(2, 50.0)) == 4
@@ -75,7 +73,7 @@ def test_a_knob_that_was_not_searched_is_taken_from_the_configuration_and_one_ou
         tmp_path / "sweeps",
         "old",
         old.to_yaml(),
-        {"objective": "demo dev spearman", "rungs": [256], "searched": ["optim.learning_rate"], "trials": 1},
+        {"objective": "demo dev spearman", "rungs": list(rungs(old)), "searched": ["optim.learning_rate"], "trials": 1},
     )
     write_trial(record, 0, [row(2, 70.0)], "completed")
     record.release()
@@ -121,3 +119,37 @@ def test_all_that_is_wrong_with_warm_starts_is_said_at_once(tmp_path):
     with pytest.raises(Refused) as refused:
         find_earlier(spec, tmp_path / "sweeps")
     assert len(refused.value.problems) == 4
+
+
+def test_a_trial_that_differs_in_a_knob_that_is_not_searched_is_another_training(tmp_path):
+    spec = load(tmp_path, SPEC, "sampler.warm_start=old")
+    earlier(tmp_path, spec)
+    other = load(tmp_path, SPEC, "sampler.warm_start=old", "optim.weight_decay=0.1")
+    found = find_earlier(other, tmp_path / "sweeps")
+    assert found.trials == []
+    assert "0 of 3" in found.notes[0]
+
+
+def test_of_a_sweep_with_other_rungs_only_completed_trials_are_taken_with_their_last_score(tmp_path):
+    spec = load(tmp_path, SPEC, "sampler.warm_start=old")
+    earlier(tmp_path, spec)
+    other = load(tmp_path, SPEC, "sampler.warm_start=old", "scheduler.grace=32")
+    found = find_earlier(other, tmp_path / "sweeps")
+    assert [(trial["state"], list(trial["scores"].values())) for trial in found.trials] == [("completed", [70.0])]
+
+
+def test_gp_takes_whole_points_alone(tmp_path):
+    old = load(tmp_path, SPEC.replace("  encoder.pooling: {choices: [cls, avg_last_hidden]}\n", ""))
+    record = Record.create(
+        tmp_path / "sweeps",
+        "old",
+        old.to_yaml(),
+        {"objective": "demo dev spearman", "rungs": list(rungs(old)), "searched": ["optim.learning_rate"], "trials": 1},
+    )
+    record.add_trial(0, {"optim.learning_rate": 1e-4}, old.train.flatten() | {"optim.learning_rate": 1e-4})
+    RowLog(record.trial_folder(0)).append(row(2, 71.0))
+    record.end_trial(0, "completed")
+    record.release()
+    for sampler, taken in (("tpe", 1), ("gp", 0)):
+        spec = load(tmp_path, SPEC, "sampler.warm_start=old", f"sampler.name={sampler}")
+        assert len(find_earlier(spec, tmp_path / "sweeps").trials) == taken
