@@ -186,14 +186,14 @@ class _Attempt:
 
     def _row_at(self, at: Progress, pairs: Pairs) -> Row | None:
         """The row of a rung; None between two, and at one that an earlier attempt passed together with a later one."""
+        if at.rung is None:
+            return None
         self._reached = {
             "step": at.step,
             "sentences": at.sentences,
             "loss": at.loss,
             "train_seconds": at.seconds,
         }
-        if at.rung is None:
-            return None
         points, next_index = self._job.points, self._next_index()
         index = points.index(at.rung) if at.rung in points else next_index
         if index < next_index:

@@ -1,7 +1,7 @@
 """The driver: one process that runs one sweep on Ray, from a checked spec to a finished record.
 
 It starts Ray (or joins the cluster of `address`), prepares what all trials share, and hands the rest to Tune: our
-searcher proposes, ASHA stops on the sentences axis, actors are reused from trial to trial. Nothing hangs on Tune's
+searcher proposes, our scheduler stops, actors are reused from trial to trial. Nothing hangs on Tune's
 callbacks, an exception in which would end the sweep: the table and MLflow follow the record instead.
 """
 
@@ -34,6 +34,8 @@ PASSED_ON = (
 _WORKERS = {
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    # A trial that asks no GPU sees none; Ray 2.60 by default leaves it all, and every trial would take the first.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
     # A stopped trial's thread must end before its actor is reused; it may be freeing memory. Ray waits 2 s.
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
 }
@@ -47,7 +49,7 @@ _RAY = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # sweep/signals.py has its own
     # Ray's agents outlive a killed Ray by five of these, 75 s by default.
     "RAY_DASHBOARD_AGENT_CHECK_PARENT_INTERVAL_S": "1",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray 2.60 warns at every start unless this is decided
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # as in the workers
 }
 
 

@@ -27,7 +27,7 @@ _WARM_UP = 10
 
 @dataclass(frozen=True)
 class Measured:
-    """What one evaluation found; the fields are those of `sweep.record.Row`."""
+    """What one evaluation found; the fields are those of `sweep.trial_record.Row`."""
 
     score: float
     failure: str | None

@@ -77,6 +77,8 @@ def probe(spec: SweepSpec, at_once: int | None) -> Estimate:
     config = largest_config(spec)
     flat = config.flatten()
     largest = {knob: flat[knob] for knob in SIZES}
+    if spec.resources.gpus == 0:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # as in the workers; the probe's process inherits it
     print("training a few steps of the largest configuration", file=sys.stderr, flush=True)
     corpus = read_corpus(config.data.corpus)
     wanted = max(_SENTENCES, _BATCHES * config.optim.batch_size)

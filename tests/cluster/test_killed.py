@@ -119,13 +119,16 @@ def test_a_second_ctrl_c_ends_at_once_and_leaves_no_process(workshop, environmen
         sweep.clean()
 
 
-def test_an_ended_sweep_is_extended_by_exactly_so_many_trials(undisturbed, stsweep):
-    before = outcome(undisturbed.record)
-    ran = stsweep("extend", undisturbed.name, "--trials", "2", RAY_TMPDIR=str(undisturbed.ray_folder))
+def test_an_ended_sweep_is_extended_by_exactly_so_many_trials(sweep, undisturbed, stsweep):
+    """Three asked, then two more: the three are those of the undisturbed sweep, as if five had been asked at once."""
+    assert sweep.run_to_the_end() == 0, sweep.log.read_text()[-3000:]
+    before = outcome(sweep.record)
+    assert before == outcome(undisturbed.record)
+    ran = stsweep("extend", sweep.name, "--trials", "2", RAY_TMPDIR=str(sweep.ray_folder))
     assert ran.returncode == 0, ran.stderr
-    after = outcome(undisturbed.record)
+    after = outcome(sweep.record)
     assert len(after) == len(before) + 2
     assert after[: len(before)] == before
-    status = json.loads(stsweep("status", undisturbed.name, "--json").stdout)
+    status = json.loads(stsweep("status", sweep.name, "--json").stdout)
     assert status["state"] == "finished"
-    assert len(mlflow_runs(undisturbed)) == len(after)
+    assert len(mlflow_runs(sweep)) == len(after)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+from functools import partial
 
+import optuna
 import pytest
 from ray.tune.search import Searcher
 
@@ -95,6 +97,24 @@ def test_a_driver_that_dies_again_and_again_proposes_and_stops_what_an_undisturb
     assert outcome(disturbed) == outcome(undisturbed)
     assert told(disturbed) == told(undisturbed)
     assert len(outcome(disturbed)) == 6
+
+
+@pytest.mark.parametrize("sampler", ["cmaes", "nsga2"])
+def test_what_a_sampler_notes_on_its_generations_is_found_again(tmp_path, sampler, monkeypatch):
+    """Beyond the first generation, whose notes decide the next: without them the proposals would differ."""
+    small = partial(optuna.samplers.NSGAIISampler, population_size=4)
+    monkeypatch.setattr(optuna.samplers, "NSGAIISampler", small)
+    changes = (f"sampler.name={sampler}", "sampler.startup_trials=2", "scheduler.name=none", "trials=16")
+    text = SPEC.replace("{choices: [cls, avg_last_hidden]}", "{choices: [cls]}")
+    undisturbed, disturbed = Sweep(tmp_path / "a", text, *changes), Sweep(tmp_path / "b", text, *changes)
+    for number in range(16):
+        disturbed.start()
+        for sweep in (undisturbed, disturbed):
+            proposed = sweep.bridge.suggest("ray")
+            RowLog(sweep.record.trial_folder(number)).append(row(2, score_of(proposed["knobs"], 2)))
+            sweep.bridge.on_trial_complete("ray")
+    assert outcome(disturbed) == outcome(undisturbed)
+    assert any(disturbed.record.notes(number).get("trial") for number in range(16)), "there is something to find"
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

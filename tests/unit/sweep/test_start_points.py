@@ -130,5 +130,3 @@ def test_a_knob_that_set_fixes_leaves_the_points_and_a_point_that_says_no_more_i
     # loss.temperature is never asked at this weight, so it leaves the search and the points.
     fixed = load(tmp_path, text, "loss.contrastive_weight=0.1", "trials=9")
     assert start_points(fixed)[-1] == {"encoder.pooling": "cls"}
-        "encoder.pooling": "cls"
-    }

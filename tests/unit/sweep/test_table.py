@@ -83,7 +83,7 @@ def test_plain_lines_say_no_end_of_a_trial_that_was_interrupted(tmp_path):
 
 
 def test_what_is_no_terminal_gets_plain_lines(tmp_path, monkeypatch):
-    assert isinstance(make_view(3, (), io.StringIO()), PlainLines)
+    assert isinstance(make_view(3, (), lambda: None, io.StringIO()), PlainLines)
     with terminal(monkeypatch) as (stream, _):
         view = make_view(3, (), lambda: None, stream)
         view.close()
@@ -140,3 +140,20 @@ def test_the_completed_come_first_best_first_then_the_others_by_rung_and_score(t
 )
 def test_a_knob_is_short(value, text):
     assert knob_text(value) == text
+
+
+def test_what_an_earlier_driver_showed_is_not_printed_again(tmp_path):
+    record = new_record(tmp_path)
+    write_trial(record, 0, [row(0), row(1), row(2)], "completed")
+    write_trial(record, 1, [row(0)])
+    stream = io.StringIO()
+    view = PlainLines(3, lambda: "left: 1 of 2 wall hours", stream)
+    view.skip(record.trials())
+    view.show(record.trials())
+    assert stream.getvalue() == ""
+    RowLog(record.trial_folder(1)).append(row(1))
+    record.end_trial(1, "stopped")
+    view.show(record.trials())
+    rows, end = stream.getvalue().splitlines()
+    assert rows.startswith("trial 0001  rung 2/3")
+    assert end == "trial 0001  stopped  (left: 1 of 2 wall hours)"
