@@ -115,13 +115,12 @@ class Record:
             )
         return record
 
-    def drive(self, command: str) -> None:
-        """Become this sweep's driver, and mend what a killed one left behind.
+    def check_drivable(self) -> None:
+        """Whether this user may drive this sweep on.
 
         Raises:
             Refused: the folder is not the user's own or open to all (a sweep's folder is code: its code/ runs in the
                 workers), or an older program wrote it.
-            Unreachable: another process drives it.
         """
         if problem := _not_safe(self.folder):
             raise Refused([problem], next=f"chmod go-w {shlex.quote(str(self.folder))}, or a copy of your own")
@@ -130,6 +129,15 @@ class Record:
             raise Refused(
                 [Problem(f"{older}; this program drives format {FORMAT}")], next="stsweep run SPEC --name NEW"
             )
+
+    def drive(self, command: str) -> None:
+        """Become this sweep's driver, and mend what a killed one left behind.
+
+        Raises:
+            Refused: as `check_drivable`.
+            Unreachable: another process drives it.
+        """
+        self.check_drivable()
         self._lock.acquire(command)
         self.resume_trials()
         self.change(closed=None)

@@ -86,8 +86,8 @@ def resume(
     Args:
         root: where sweeps are kept.
         name: the sweep.
-        spec: to go on with. What decides the trials must be as it was; resources, stops and places may differ. None:
-            the recorded one.
+        spec: to go on with. What decides the trials must be as it was; resources, stops, data folder and tracking
+            server may differ. None: the recorded one.
         changes: `KEY=VALUE` on the recorded spec.
         more_trials: beyond those that the sweep has or was to have.
         address: a Ray cluster.
@@ -99,6 +99,7 @@ def resume(
     """
     _check_root(root)
     record = Record.open(root, name)
+    record.check_drivable()
     began = recorded_spec(record)
     if spec is None:
         spec = load_spec(record.folder / "spec.yaml", changes)

@@ -11,6 +11,7 @@ import pytest
 
 from sweep.cli import main
 from sweep.record import Record
+from sweep.spec.sweep_spec import load_spec, rungs
 
 SPEC = """\
 name: bad
@@ -275,6 +276,79 @@ def test_a_sweep_that_is_not_there_is_refused_with_those_that_are(refused, comma
     message = refused(command, name)
     assert f"there is no sweep {name!r} in sweeps, which has taken" in message
     assert ("did you mean taken?" in message) == (name == "takn")
+
+
+@pytest.fixture
+def begun(world):
+    """A sweep of the world's spec that can be resumed."""
+    spec = load_spec(world / "spec.yaml")
+    about = {
+        "objective": "demo dev spearman",
+        "rungs": list(rungs(spec)),
+        "searched": list(spec.searched),
+        "trials": 6,
+        "spec": spec.model_dump(mode="json"),
+    }
+    record = Record.create(world / "sweeps", "begun", spec.to_yaml(), about)
+    record.release()
+    return record
+
+
+@pytest.mark.parametrize("command", [("resume",), ("extend", "--trials", "3")])
+def test_a_sweep_that_is_not_there_is_not_driven_on(refused, command):
+    message = refused(command[0], "takn", *command[1:])
+    assert "did you mean taken?" in message
+
+
+def test_a_record_of_an_older_program_is_not_driven_on_and_of_a_newer_one_not_read(refused, begun):
+    for written, said in ((2, "has record format 2, which can be read, not driven on"), (9, "reads up to")):
+        begun.change(format=written)
+        message = refused("resume", "begun")
+        assert f"record format {written}" in message
+        assert said in message
+
+
+def test_a_space_that_changed_is_refused_key_by_key(refused, world, begun):
+    (world / "other.yaml").write_text(SPEC.replace("reduction_factor: 2", "reduction_factor: 3"))
+    message = refused("resume", "begun", "--spec", "other.yaml", "--set", "optim.batch_size=8")
+    assert "2 problems" in message
+    assert "scheduler.reduction_factor was 2.0 and is 3.0" in message
+    assert "train.optim.batch_size was 16 and is 8" in message
+    assert "stsweep resume begun" in message
+
+
+def test_an_edited_record_is_refused_by_what_was_edited(refused, begun):
+    path = begun.folder / "spec.yaml"
+    path.write_text(path.read_text().replace("batch_size: 16", "batch_size: 8"))
+    assert "train.optim.batch_size was 16 and is 8" in refused("resume", "begun")
+
+
+def test_the_number_of_trials_is_changed_by_extend_alone(refused, begun):
+    assert "stsweep extend begun --trials" in refused("resume", "begun", "--set", "trials=50")
+    assert "--trials" in refused("extend", "begun", "--trials", "0")
+    assert "--trials" in refused("extend", "begun")
+
+
+def test_a_folder_that_everyone_may_write_is_code_that_is_not_run(refused, begun):
+    begun.folder.chmod(0o777)
+    message = refused("resume", "begun")
+    assert "may be written by everyone" in message
+    assert "chmod go-w" in message
+
+
+def test_a_folder_of_another_user_is_code_that_is_not_run(refused, begun):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a folder to another user")
+    os.chown(begun.folder, 12345, -1)
+    assert "belongs to user 12345" in refused("resume", "begun")
+
+
+def test_a_warm_start_that_does_not_compare_is_refused_before_anything_starts(refused, begun):
+    message = refused("run", "spec.yaml", "--name", "new", "--set", "sampler.warm_start=begun,gone",
+                      "--set", "sampler.name=tpe", "--set", "budget.sentences=512")  # fmt: skip
+    assert "2 problems" in message
+    assert "trained 256 sentences, this sweep 512" in message
+    assert "there is no sweep 'gone'" in message
 
 
 @pytest.mark.parametrize("command", [("best",), ("export",), ("export", "--trial", "3")])
