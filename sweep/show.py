@@ -73,7 +73,13 @@ def status_text(record: Record) -> str:
     lines = [f"{summary['name']}: {summary['state']}; {_counts(summary['trials'])} of {about['trials']}"]
     lines += [line.rstrip() for line in buffer.getvalue().splitlines()]
     lines += [f"trial {trial.number:04d} {trial.state}: {_last_line(trial.reason)}" for trial in trials if trial.reason]
+    lines += [f"trial {trial.number:04d}: {note}" for trial in trials if (note := _note(trial))]
     return "\n".join([*lines, *_used_lines(record), _baselines_line(record)])
+
+
+def _note(trial: Trial) -> str:
+    path = trial.folder / "note.txt"
+    return _last_line(path.read_text(encoding="utf-8")) if path.exists() else ""
 
 
 def _used_json(record: Record) -> dict[str, Any] | None:
