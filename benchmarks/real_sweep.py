@@ -1,6 +1,6 @@
 """A real sweep of the quickstart's student: stsweep beside a plain script of Ray Tune, OptunaSearch and ASHAScheduler.
 
-    python benchmarks/real_sweep.py [--seeds 3] [--trials 12] [--turns 2] [--points 8]
+    python benchmarks/real_sweep.py [--seeds 3] [--trials 12] [--turns 2] [--points 8]    (0 leaves a part out)
 
 The script is what a user writes after the two libraries' documentation; it trains and scores with the same `model` and
 `evaluation`, so that only the platform differs. By turns in one run:
@@ -86,8 +86,10 @@ def main() -> None:
     asked = options.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="rs", dir="/tmp"))
     try:
-        _search(folder, asked.seeds, asked.trials)
-        _overhead(folder, asked.turns, asked.points)
+        if asked.seeds:
+            _search(folder, asked.seeds, asked.trials)
+        if asked.turns:
+            _overhead(folder, asked.turns, asked.points)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
