@@ -57,7 +57,7 @@ def main() -> int:
     begin = time.monotonic()
     while sum(done.values()) < asked.kills:
         driver = killed.start()
-        until = time.monotonic() + draw.uniform(0.5, 25)
+        until = time.monotonic() + draw.uniform(0, calm_seconds / 2)
         while time.monotonic() < until and driver.poll() is None:
             time.sleep(0.05)
         if driver.poll() == 0:
