@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -155,3 +156,31 @@ def test_eval_gives_the_winner_its_dev_score_again_beside_the_untrained_encoder_
     assert list(scores) == [f"small {best['number']:04d}", "untrained", "lexical"]
     assert scores[f"small {best['number']:04d}"] == pytest.approx(best["score"], abs=0.05)
     assert scores["lexical"] == pytest.approx(best["baselines"]["lexical"], abs=0.05)
+
+
+BROKEN = """
+name: broken
+train:
+  encoder: {name: ./encoder}
+  data: {corpus: [corpus.txt]}
+  optim: {batch_size: 16}
+  budget: {sentences: 128}
+search:
+  encoder.name: {choices: [./encoder, ./cut]}
+sampler: {name: grid}
+scheduler: {name: none}
+objective: {task: demo, split: dev}
+"""
+
+
+def test_a_trial_that_fails_before_its_first_rung_ends_itself_and_not_the_sweep(workshop, stsweep):
+    shutil.copytree(workshop / "encoder", workshop / "cut")
+    tokenizer = workshop / "cut" / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text()[:200])
+    (workshop / "broken.yaml").write_text(BROKEN)
+    ran = stsweep("run", "broken.yaml")
+    assert ran.returncode == 0, ran.stderr
+    trials = json.loads(stsweep("status", "broken", "--json").stdout)["trial"]
+    assert [trial["state"] for trial in trials] == ["completed", "errored"]
+    assert trials[1]["rows"] == []
+    assert "tokenizer" in trials[1]["reason"] or "Traceback" in trials[1]["reason"]
