@@ -24,8 +24,12 @@ _JOB_GRACE_VARIABLE = "RAY_JOB_STOP_WAIT_TIME_S"
 """From `ray job stop`'s signal to its kill, 3 s unless this is set for the head."""
 
 
-class Stopped(BaseException):
-    """End at once: a second signal, or the grace is over. No `Exception`, so that nothing on the way takes it."""
+class Stopped(KeyboardInterrupt):
+    """End at once: a second signal, or the grace is over.
+
+    A KeyboardInterrupt, for Ray's waiting loop lets no other exception of a signal handler through (it would come out
+    as a SystemError), and nothing on the way takes it.
+    """
 
 
 class Signals:
