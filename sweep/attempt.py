@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from model.config import TrainConfig
 from model.errors import DivergedError, InputError, MisfitError
 from sweep.breaks import Breaks
-from sweep.files import read_json, write_json, write_whole
+from sweep.files import write_json, write_whole
 from sweep.measure import WHY, Measured, latency_ms, measure, size_mb
-from sweep.trial_record import FLOOR, Row, RowLog, TrialState
+from sweep.trial_record import BUSY, FLOOR, Row, RowLog, TrialState, busy_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from model.training import Progress
     from sweep.trial import Job
 
-BUSY = "busy.json"
-"""In a trial's folder: seconds that it had run when its last checkpoint was written."""
 DEATH = "death.txt"
 """In a trial's folder: what Ray said of its worker's deaths."""
 NO_MEMORY = "no_memory.txt"
@@ -110,7 +108,7 @@ class _Attempt:
         self._written = list(self._log.read())
         # A failure that ended an earlier attempt counts for nothing: this one gets there again.
         self._scored = {row.rung_index: row for row in self._written if row.failure is None}
-        self._watch = Stopwatch(self._written, _ran_before(folder, self._written))
+        self._watch = Stopwatch(self._written, busy_seconds(folder))
         self._breaks = Breaks(job.pause, job.checkpoint_seconds)
         self._last_scored = last = self._scored[max(self._scored)] if self._scored else None
         self._reached: dict[str, Any] = {
@@ -260,11 +258,6 @@ class _Attempt:
             at.save(self._checkpoint)
             write_json(self._folder / BUSY, {"seconds": self._watch.busy()})
             self._breaks.saved()
-
-
-def _ran_before(folder: Path, written: Sequence[Row]) -> float:
-    saved: float = read_json(folder / BUSY)["seconds"] if (folder / BUSY).exists() else 0.0
-    return max(saved, written[-1].busy_seconds if written else 0.0)
 
 
 def _keep_error(folder: Path, text: str) -> None:

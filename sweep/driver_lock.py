@@ -6,6 +6,7 @@ The lock is the kernel's: it goes with its process, however that ends, so a kill
 from __future__ import annotations
 
 import os
+import stat
 import time
 from pathlib import Path
 from typing import Any
@@ -80,3 +81,15 @@ class DriverLock:
             elif found:
                 found[-1] |= line
         return found
+
+
+def why_unsafe(folder: Path) -> Problem | None:
+    """Why a sweep of this folder is not to be driven: somebody else may have put code into it. None when it may."""
+    about = folder.stat()
+    if about.st_uid != os.geteuid():
+        return Problem(
+            f"belongs to user {about.st_uid}, not to you; a sweep's folder is code that would run", str(folder)
+        )
+    if about.st_mode & stat.S_IWOTH:
+        return Problem("may be written by everyone; a sweep's folder is code that would run", str(folder))
+    return None

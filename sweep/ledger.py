@@ -6,10 +6,13 @@ takes constant time, whatever the number of trials.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from sweep.trial_record import busy_seconds
 
 if TYPE_CHECKING:
     from sweep.record import Record
@@ -106,21 +109,42 @@ class Ledger:
         return "left: " + ", ".join(parts) if parts else None
 
 
+def driven_seconds(record: Record, *, with_last: bool = False) -> float:
+    """How long the earlier drivers drove a sweep; one that was killed, until the last row or end of its time.
+
+    Args:
+        record: the sweep.
+        with_last: count the newest driver too, which may be this process.
+    """
+    sessions = record.sessions()
+    following = [session["started"] for session in sessions[1:]] + [math.inf]
+    trials = record.trials()
+    events = [row.time for trial in trials for row in trial.rows]
+    events += [trial.ended for trial in trials if trial.ended is not None]
+    total = 0.0
+    for session, until in list(zip(sessions, following, strict=True))[: None if with_last else -1]:
+        start = session["started"]
+        last = max((event for event in events if start <= event < until), default=start)
+        total += session.get("ended", last) - start
+    return total
+
+
 def ledger_of(spec: SweepSpec, record: Record, *, clock: Callable[[], float] = time.time) -> Ledger:
     """The ledger of a driver that begins on a record as it stands."""
-    begun = clock() - record.driven_since if clock is time.time else 0.0  # Ray's start and what is prepared once
-    return _told(Ledger(spec, wall_seconds=record.driven_seconds() + begun, clock=clock), record)
+    # Ray's start and what is prepared once are driven time too; a simulation has neither.
+    begun = clock() - record.sessions()[-1]["started"] if clock is time.time else 0.0
+    return _told(Ledger(spec, wall_seconds=driven_seconds(record) + begun, clock=clock), record)
 
 
 def ledger_until_now(spec: SweepSpec, record: Record) -> Ledger:
     """The ledger of a reader: until the last row or end of the record."""
-    return _told(Ledger(spec, wall_seconds=record.driven_seconds(with_last=True), clock=lambda: 0.0), record)
+    return _told(Ledger(spec, wall_seconds=driven_seconds(record, with_last=True), clock=lambda: 0.0), record)
 
 
 def _told(ledger: Ledger, record: Record) -> Ledger:
     trials = record.trials()
     for trial in trials:
-        ledger.add_busy(trial.number, record.busy_seconds(trial.number))
+        ledger.add_busy(trial.number, busy_seconds(trial.folder))
     for trial in sorted((trial for trial in trials if trial.ended is not None), key=lambda each: each.ended or 0.0):
         ledger.add_end(trial.number, trial.state, trial.score)
     return ledger

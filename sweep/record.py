@@ -26,17 +26,14 @@ Optuna.
 
 from __future__ import annotations
 
-import math
-import os
 import shlex
 import shutil
-import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweep.driver_lock import DriverLock
+from sweep.driver_lock import DriverLock, why_unsafe
 from sweep.errors import Problem, Refused, nearest
 from sweep.files import read_json, repair_lines, write_json, write_whole
 from sweep.root import argument, make_folder, sweep_names
@@ -122,7 +119,7 @@ class Record:
             Refused: the folder is not the user's own or open to all (a sweep's folder is code: its code/ runs in the
                 workers), or an older program wrote it.
         """
-        if problem := _not_safe(self.folder):
+        if problem := why_unsafe(self.folder):
             raise Refused([problem], next=f"chmod go-w {shlex.quote(str(self.folder))}, or a copy of your own")
         if self.about["format"] < FORMAT:
             older = f"{self.folder} has record format {self.about['format']}, which can be read, not driven on"
@@ -193,29 +190,9 @@ class Record:
         """Take that back."""
         self.pause_file.unlink(missing_ok=True)
 
-    @property
-    def driven_since(self) -> float:
-        """When the newest driver began, in seconds since the epoch."""
-        since: float = self._lock.sessions()[-1]["started"]
-        return since
-
-    def driven_seconds(self, *, with_last: bool = False) -> float:
-        """How long the earlier drivers drove this sweep; one that was killed, until the last row or end of its time.
-
-        Args:
-            with_last: count the newest driver too, which may be this process.
-        """
-        sessions = self._lock.sessions()
-        following = [session["started"] for session in sessions[1:]] + [math.inf]
-        trials = self.trials()
-        events = [row.time for trial in trials for row in trial.rows]
-        events += [trial.ended for trial in trials if trial.ended is not None]
-        total = 0.0
-        for session, until in list(zip(sessions, following, strict=True))[: None if with_last else -1]:
-            start = session["started"]
-            last = max((event for event in events if start <= event < until), default=start)
-            total += session.get("ended", last) - start
-        return total
+    def sessions(self) -> list[dict[str, Any]]:
+        """Every driver so far (`DriverLock.sessions`)."""
+        return self._lock.sessions()
 
     def trial_folder(self, number: int) -> Path:
         return self.folder / "trials" / f"{number:04d}"
@@ -301,14 +278,6 @@ class Record:
         path = self.folder / "warm_start.json"
         return read_json(path) if path.exists() else []
 
-    def busy_seconds(self, number: int) -> float:
-        """How long a trial has run in all: until its last row, or its last checkpoint if that is later."""
-        folder = self.trial_folder(number)
-        rows = RowLog(folder).read()
-        path = folder / "busy.json"
-        saved: float = read_json(path)["seconds"] if path.exists() else 0.0
-        return max(saved, rows[-1].busy_seconds if rows else 0.0)
-
     def write_baselines(self, baselines: dict[str, float | None]) -> None:
         """Scores on the objective's split of encoders that were not trained here, by name."""
         write_json(self.folder / "baselines.json", baselines)
@@ -323,14 +292,3 @@ def _remove_leftovers(folder: Path) -> None:
     """What an ended trial's attempts left: nothing continues from it any more."""
     for name in ("checkpoint", ".checkpoint.part", ".checkpoint.old", ".encoder"):
         shutil.rmtree(folder / name, ignore_errors=True)
-
-
-def _not_safe(folder: Path) -> Problem | None:
-    about = folder.stat()
-    if about.st_uid != os.geteuid():
-        return Problem(
-            f"belongs to user {about.st_uid}, not to you; a sweep's folder is code that would run", str(folder)
-        )
-    if about.st_mode & stat.S_IWOTH:
-        return Problem("may be written by everyone; a sweep's folder is code that would run", str(folder))
-    return None

@@ -6,8 +6,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from sweep.files import append_json_line, read_json_lines
+from sweep.files import append_json_line, read_json, read_json_lines
 
+BUSY = "busy.json"
+"""In a trial's folder: seconds that it had run when its last checkpoint was written."""
 FLOOR = -100.0
 """Score of a trial that has none: finite, for ASHA never stops a NaN (`nan < cutoff` is false)."""
 
@@ -82,6 +84,13 @@ class RowLog:
     def read(self) -> tuple[Row, ...]:
         """All whole rows, in order."""
         return tuple(Row(**row) for row in read_json_lines(self.path))
+
+
+def busy_seconds(folder: Path) -> float:
+    """How long a trial has run in all: until its last row, or its last checkpoint if that is later."""
+    rows = RowLog(folder).read()
+    saved: float = read_json(folder / BUSY)["seconds"] if (folder / BUSY).exists() else 0.0
+    return max(saved, rows[-1].busy_seconds if rows else 0.0)
 
 
 def best_trial(trials: list[Trial]) -> Trial | None:
