@@ -32,7 +32,7 @@ ALONE_S = 120
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--kills", type=int, default=20)
-    options.add_argument("--trials", type=int, default=12)
+    options.add_argument("--trials", type=int, default=24)
     options.add_argument("--slots", type=int, default=1)
     options.add_argument("--seed", type=int, default=0)
     asked = options.parse_args()

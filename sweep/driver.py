@@ -8,6 +8,7 @@ callbacks, an exception in which would end the sweep: the table and MLflow follo
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -39,9 +40,6 @@ _WORKERS = {
     # A stopped trial's thread must end before its actor is reused; it may be freeing memory. Ray waits 2 s.
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
 }
-
-_MOST_DEATHS = 3
-"""Times that a trial whose worker died (killed, preempted, its node gone) is continued."""
 
 _RAY = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -159,10 +157,10 @@ def run_trials(spec: SweepSpec, record: Record, job: Job, at_once: int, signals:
             name="ray",
             storage_path=str(record.folder.resolve()),
             verbose=0,
-            # Only a worker that died: what a trial raises is caught in it, and is its end.
-            failure_config=tune.FailureConfig(max_failures=_MOST_DEATHS),
         ),
     )
     signals.close = closing.close
+    # "Trials did not complete": Tune's name for one whose worker died, and which the bridge proposed again.
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     tuner.fit()
     return closing.why

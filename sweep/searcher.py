@@ -5,11 +5,16 @@ becomes `study.best_trial`; and it leaves a trial whose score is NaN RUNNING for
 trial's own rows: end of the budget reached → COMPLETE; stopped before → PRUNED at its last rung; no score (diverged,
 collapsed, infeasible) → PRUNED with a violated constraint, which TPE ranks last (a FAIL would teach it nothing); error
 → FAIL. A trial that was paused because the sweep closes has not ended: it stays open and is continued by `resume`.
+
+A trial whose worker died is proposed again, under another of Ray's identifiers. Tune's own retry (`max_failures`) is
+left at 0: a worker that dies while it is reset for its next trial ends that trial at once, whatever was allowed
+(ray/tune/execution/tune_controller.py, `_process_trial_failure`: only what is RUNNING is recovered).
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +37,8 @@ if TYPE_CHECKING:
     from sweep.trial_record import Trial
 
 
+MOST_DEATHS = 3
+"""Times that a trial whose worker died (killed, preempted, its node gone) is continued by one driver."""
 _KILLED_FOR_MEMORY = "running low on memory"
 """In Ray's message (`ray.exceptions.OutOfMemoryError`), which Tune keeps as the trial's error."""
 
@@ -64,12 +71,13 @@ class Bridge(Searcher):
         self._unfinished = [trial for trial in trials if trial.ended is None]
         self._kept = KeptEncoders(record, spec.keep_best)
         self._numbers: dict[str, int] = {}
+        self._deaths: Counter[int] = Counter()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The next trial's number and flat configuration, or FINISHED after the last.
+        """The next trial's number and flat configuration; FINISHED when all have ended, None while the last ones run.
 
-        Unfinished trials of an earlier driver come first. A point that breaks a rule over several knobs is infeasible
-        at once, and the next one is asked for.
+        Unfinished trials, of an earlier driver or of a dead worker, come first. A point that breaks a rule over several
+        knobs is infeasible at once, and the next one is asked for.
         """
         while self._unfinished and not self._closing_now():
             trial = self._unfinished.pop(0)
@@ -84,6 +92,8 @@ class Bridge(Searcher):
             if config is not None:
                 self._numbers[trial_id] = number
                 return {"number": number, "knobs": config}
+        if self._numbers:  # one whose worker dies will be proposed again; after FINISHED, Tune asks no more
+            return None
         return Searcher.FINISHED  # type: ignore[return-value]
 
     def _closing_now(self) -> bool:
@@ -118,6 +128,9 @@ class Bridge(Searcher):
         state, reason = self._judge(number, error)
         if state != "interrupted":
             self._finish(number, state, reason)
+        elif error:
+            self._deaths[number] += 1
+            self._unfinished.insert(0, self._record.trial(number))
 
     def _finish(self, number: int, state: TrialState, reason: str | None) -> None:
         self._record.end_trial(number, state, reason)
@@ -141,11 +154,11 @@ class Bridge(Searcher):
             return "completed", None
         if reason is not None:
             return "errored", reason
-        if error:
-            return "errored", _last_death(folder)
         if number in self._scheduler.stopped:
             return "stopped", None
-        if self._closing.why is not None:
+        if error and self._deaths[number] == MOST_DEATHS:
+            return "errored", _deaths(folder)
+        if error or self._closing.why is not None:
             return "interrupted", None
         return "errored", "the trial ended before its budget, and nobody stopped it"
 
@@ -178,7 +191,8 @@ class LimitedScheduler(RungScheduler):
         super().on_trial_error(tune_controller, trial)
         error = _error_text(trial)
         folder = self._record.trial_folder(trial.config["number"])
-        write_whole(folder / DEATH, error)
+        with (folder / DEATH).open("a", encoding="utf-8") as deaths:
+            deaths.write(error)
         if _KILLED_FOR_MEMORY in error:
             write_whole(folder / NO_MEMORY, error)
 
@@ -186,9 +200,9 @@ class LimitedScheduler(RungScheduler):
         return {}  # as the searcher
 
 
-def _last_death(folder: Path) -> str:
+def _deaths(folder: Path) -> str:
     said = (folder / DEATH).read_text(encoding="utf-8").strip() if (folder / DEATH).exists() else ""
-    return f"{said}\nthe worker process died".strip()
+    return f"{said}\nthe worker process died {MOST_DEATHS + 1} times".strip()
 
 
 def _error_text(trial: Any) -> str:

@@ -81,13 +81,13 @@ class Sweep:
         """Drive the sweep until it ends; the exit code."""
         return self.start().wait(timeout=300)
 
-    def wait_for(self, what: str, timeout_s: float = 240) -> None:
+    def wait_for(self, what: str, timeout_s: float = 240, every_s: float = 0.1) -> None:
         """Until a file that matches `what` in the sweep's folder is there and has something in it."""
         assert self.driver is not None
         folder, deadline = self.workshop / "sweeps" / self.name, time.monotonic() + timeout_s
         while not any(path.is_dir() or path.stat().st_size for path in folder.glob(what)):
             assert self.driver.poll() is None and time.monotonic() < deadline, self.log.read_text()[-3000:]
-            time.sleep(0.1)
+            time.sleep(every_s)
 
     def processes(self) -> list[int]:
         """Every process of its Ray, by the folder in their command lines or environment."""

@@ -74,6 +74,16 @@ def test_what_was_killed_goes_on_and_ends_as_if_nothing_had_been(what, sweep, un
     check_whole(sweep, undisturbed)
 
 
+@pytest.mark.parametrize("turn", range(2))
+def test_a_worker_that_is_killed_between_two_trials_costs_neither(turn, sweep, undisturbed):
+    """It is then reset for the next trial, and what Tune itself does of a death differs from moment to moment."""
+    driver = sweep.start()
+    sweep.wait_for(f"trials/{turn:04d}/end.json", every_s=0.002)
+    assert sweep.kill("trial")
+    assert driver.wait(timeout=240) == 0, sweep.log.read_text()[-3000:]
+    check_whole(sweep, undisturbed)
+
+
 def test_a_running_sweep_is_refused_to_a_second_driver_which_is_told_the_first(sweep, stsweep):
     driver = sweep.start()
     sweep.wait_for("driver.json")

@@ -142,13 +142,41 @@ def test_an_error_after_some_rows_is_a_failure_too(tmp_path):
 
 
 @pytest.mark.parametrize("rows", [(), (row(0),)])
-def test_a_worker_that_died_without_a_word_leaves_a_reason(tmp_path, rows):
+def test_a_trial_whose_worker_died_is_proposed_again_before_any_other_three_times(tmp_path, rows):
     sweep = Sweep(tmp_path)
-    number = sweep.run_one(*rows, error=True)
-    state, reason = sweep.ended(number)
+    assert sweep.run_one(*rows, error=True) == 0
+    assert [sweep.run_one(error=True) for _ in range(2)] == [0, 0]
+    assert sweep.ended(0) == ("running", None)
+    assert sweep.told(0).state.name == "RUNNING"
+    assert sweep.run_one(error=True) == 0
+    state, reason = sweep.ended(0)
     assert state == "errored"
     assert reason is not None
-    assert "died" in reason
+    assert "died 4 times" in reason
+    assert sweep.told(0).state.name == "FAIL"
+    assert sweep.run_one(row(0), row(1), row(2)) == 1
+
+
+def test_a_trial_that_was_stopped_is_stopped_even_if_its_worker_dies_then(tmp_path):
+    sweep = Sweep(tmp_path)
+    sweep.run_one(row(0), error=True, stopped=True)
+    assert sweep.ended(0) == ("stopped", None)
+
+
+def test_the_last_trial_is_proposed_again_too_when_its_worker_dies(tmp_path):
+    """After FINISHED Tune asks no more (ray/tune/search/search_generator.py), so it is not said while one runs."""
+    sweep = Sweep(tmp_path, SPEC, "trials=2")
+    first, second = sweep.bridge.suggest("a"), sweep.bridge.suggest("b")
+    assert sweep.bridge.suggest("c") is None
+    RowLog(sweep.record.trial_folder(0)).append(row(2))
+    sweep.bridge.on_trial_complete("a")
+    assert sweep.bridge.suggest("d") is None
+    sweep.bridge.on_trial_complete("b", error=True)
+    assert sweep.bridge.suggest("e") == second != first
+    RowLog(sweep.record.trial_folder(1)).append(row(2))
+    sweep.bridge.on_trial_complete("e")
+    assert sweep.bridge.suggest("f") == Searcher.FINISHED
+    assert [trial.state for trial in sweep.record.trials()] == ["completed", "completed"]
 
 
 @pytest.mark.parametrize("failure", ["diverged", "collapsed", "infeasible"])
@@ -177,7 +205,7 @@ def test_the_studys_best_trial_is_the_best_of_the_completed(tmp_path):
     sweep.run_one(row(0), row(1), row(2, FLOOR, failure="diverged"), written="nan")
     completed = sweep.run_one(row(0), row(1), row(2, 10.0))
     best = sweep.run_one(row(0), row(1), row(2, 20.0))
-    sweep.run_one(row(0), row(1), error=True)
+    sweep.run_one(row(0), row(1), error=True, written="boom")
     assert completed is not None
     assert sweep.study.best_trial.number == best
 
@@ -187,7 +215,7 @@ def test_no_trial_stays_open_in_the_study(tmp_path):
     sweep.run_one(row(0), row(1), row(2))
     sweep.run_one(row(0), stopped=True)
     sweep.run_one(row(0, FLOOR, failure="diverged"))
-    sweep.run_one(error=True)
+    sweep.run_one(error=True, written="boom")
     assert all(trial.state.is_finished() for trial in sweep.study.trials)
 
 
@@ -195,6 +223,10 @@ def test_it_proposes_exactly_as_many_trials_as_asked_and_then_says_finished(tmp_
     sweep = Sweep(tmp_path)
     proposed = [sweep.bridge.suggest(f"ray{number}") for number in range(4)]
     assert [each["number"] for each in proposed] == [0, 1, 2, 3]
+    for number in range(4):
+        RowLog(sweep.record.trial_folder(number)).append(row(2))
+        assert sweep.bridge.suggest(f"early{number}") is None
+        sweep.bridge.on_trial_complete(f"ray{number}")
     assert [sweep.bridge.suggest(f"more{number}") for number in range(2)] == [Searcher.FINISHED] * 2
     assert len(sweep.study.trials) == len(sweep.record.trials()) == 4
 
