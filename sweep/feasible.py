@@ -42,7 +42,7 @@ class Feasible:
             return True
         place = self._place(point)
         nearest = failed.nearest(place, self._is_choice)
-        return bool(nearest > self._radius or nearest >= scored.nearest(place, self._is_choice))
+        return nearest > self._radius or nearest >= scored.nearest(place, self._is_choice)
 
     def _place(self, point: Mapping[str, Any]) -> np.ndarray:
         """[D]: a number's place between its bounds, 0 to 1, on its own scale; a choice's index; −1 where not asked."""
