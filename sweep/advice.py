@@ -2,7 +2,7 @@
 
 Read in the source of Optuna 5.0 (optuna/samplers: `_cmaes.py`, `_gp/sampler.py`, `nsgaii/_sampler.py`,
 `_ga/_base.py`): CMA-ES models numbers only; CMA-ES, GP and NSGA-II model knobs that every trial has, and read the
-scores of complete trials alone. TPE and the quasi-random sequence have none of these limits.
+scores of complete trials alone. TPE learns from stopped trials too; the quasi-random sequence learns nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sweep.spec.sweep_spec import SweepSpec
 
 _COMPLETE_ONLY = ("gp", "cmaes", "nsga2")
-_STARTUP = ("gp", "cmaes")
+_STARTUP = ("tpe", "gp", "cmaes")
 _GENERATION = 50
 """Trials of NSGA-II's first generation, which is random; Optuna's default."""
 
@@ -84,7 +84,7 @@ def _unlearnt(spec: SweepSpec, trials: int, finishing: float | None) -> Iterator
     if name in _COMPLETE_ONLY and stops:
         count = "" if finishing is None else f", about {finishing:.3g} of {trials}"
         yield f"{name} learns nothing from trials that {spec.scheduler.name} stops: only those that finish count{count}"
-    counted = finishing if stops else trials
+    counted = finishing if stops and name in _COMPLETE_ONLY else trials
     first = startup if name in _STARTUP else _GENERATION if name == "nsga2" else 0
     if first and counted is not None and counted <= first and not spec.sampler.warm_start:
         why = "sampler.startup_trials" if name in _STARTUP else "nsga2's first generation"

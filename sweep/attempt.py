@@ -26,7 +26,7 @@ from model.errors import DivergedError, InputError, MisfitError
 from sweep.breaks import Breaks
 from sweep.files import write_json, write_whole
 from sweep.measure import WHY, Measured, latency_ms, measure, size_mb
-from sweep.trial_record import BUSY, FLOOR, Row, RowLog, TrialState, busy_seconds
+from sweep.trial_record import BUSY, ERROR, FLOOR, NO_MEMORY, Row, RowLog, TrialState, busy_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -36,15 +36,12 @@ if TYPE_CHECKING:
     from model.training import Progress
     from sweep.trial import Job
 
-DEATH = "death.txt"
-"""In a trial's folder: what Ray said of its worker's deaths."""
-NO_MEMORY = "no_memory.txt"
-"""In a trial's folder: its worker was killed for memory, and what Ray said."""
 REPORTED = ("rung", "score", "rung_index", "failure", "is_end", "busy_seconds")
 """Fields of a row that Tune is told."""
-_NO_CPU_MEMORY = "DefaultCPUAllocator"
-"""In the message of the RuntimeError that torch raises where main memory cannot be had (c10/core/impl/alloc_cpu.cpp),
-or of the InputError that `load_encoder` makes of it; `torch.OutOfMemoryError` is a GPU's alone."""
+NO_MEMORY_TEXTS = ("DefaultCPUAllocator", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""In the messages of torch's RuntimeErrors where there is no memory, beside `torch.OutOfMemoryError`, which is that of
+a GPU's allocator alone: of main memory (c10/core/impl/alloc_cpu.cpp; also in the InputError that `load_encoder` makes
+of it), of a GPU too full for a context, and of cuBLAS's own workspace."""
 
 
 class Stopwatch:
@@ -85,10 +82,14 @@ def attempt(job: Job, folder: Path, knobs: Mapping[str, Any], report: Callable[[
     Raises:
         Exception: whatever went wrong that is no known failure; the traceback is in `error.txt` by then.
     """
+    trial = None
     try:
-        _Attempt(job, folder, TrainConfig.from_flat(knobs), report).run()
+        trial = _Attempt(job, folder, TrainConfig.from_flat(knobs), report)
+        trial.run()
     except Exception:
         _keep_error(folder, traceback.format_exc())
+        if trial is not None:
+            trial.note_busy()
         raise
     finally:
         _free_memory()
@@ -108,7 +109,7 @@ class _Attempt:
         self._written = list(self._log.read())
         # A failure that ended an earlier attempt counts for nothing: this one gets there again.
         self._scored = {row.rung_index: row for row in self._written if row.failure is None}
-        self._watch = Stopwatch(self._written, busy_seconds(folder))
+        self._watch = Stopwatch(self._written, busy_seconds(folder, self._written))
         self._breaks = Breaks(job.pause, job.checkpoint_seconds)
         self._last_scored = last = self._scored[max(self._scored)] if self._scored else None
         self._reached: dict[str, Any] = {
@@ -129,7 +130,7 @@ class _Attempt:
             return
         tidy_checkpoint(self._checkpoint)
         shutil.rmtree(_unfinished(self._folder / "encoder"), ignore_errors=True)
-        (self._folder / "error.txt").unlink(missing_ok=True)
+        (self._folder / ERROR).unlink(missing_ok=True)
         if self._last_scored is not None and self._last_scored.is_end:
             self._tell(self._last_scored)  # the process died before Tune heard of it
             return
@@ -156,7 +157,7 @@ class _Attempt:
         except (torch.OutOfMemoryError, MemoryError, MisfitError) as error:
             self._fail("infeasible", error)
         except (RuntimeError, InputError) as error:
-            if _NO_CPU_MEMORY not in str(error):
+            if not any(text in str(error) for text in NO_MEMORY_TEXTS):
                 raise
             self._fail("infeasible", error)
         finally:
@@ -256,14 +257,18 @@ class _Attempt:
             return
         if paused or self._breaks.checkpoint_is_old() or (is_rung and keeps_every):
             at.save(self._checkpoint)
-            write_json(self._folder / BUSY, {"seconds": self._watch.busy()})
+            self.note_busy()
             self._breaks.saved()
+
+    def note_busy(self) -> None:
+        """Keep how long it has run, where no row says it."""
+        write_json(self._folder / BUSY, {"seconds": self._watch.busy()})
 
 
 def _keep_error(folder: Path, text: str) -> None:
     """Keep what went wrong first; what follows from it is not why."""
-    if not (folder / "error.txt").exists():
-        write_whole(folder / "error.txt", text)
+    if not (folder / ERROR).exists():
+        write_whole(folder / ERROR, text)
 
 
 def _unfinished(folder: Path) -> Path:

@@ -5,6 +5,7 @@ The lock is the kernel's: it goes with its process, however that ends, so a kill
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import time
@@ -56,10 +57,15 @@ class DriverLock:
         if self._lock.is_locked:
             return True
         try:
-            with FileLock(self._folder / "lock", blocking=False):
-                return False
-        except Timeout:
-            return True
+            handle = (self._folder / "lock").open("rb")
+        except FileNotFoundError:
+            return False
+        with handle:  # filelock's own would have to write, and a reader of another user's sweep may not
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     def _held(self) -> Unreachable:
         path = self._folder / "driver.json"

@@ -9,6 +9,7 @@ neighbour alone locked a whole pooling out after two failures at large batches).
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,57 +27,60 @@ class Feasible:
 
     def __init__(self, space: Mapping[str, BaseDistribution], fewest: int) -> None:
         self._space, self._fewest = space, fewest
-        self._is_choice = np.array([isinstance(each, CategoricalDistribution) for each in space.values()], dtype=bool)
+        self._numbers = {name: each for name, each in space.items() if not isinstance(each, CategoricalDistribution)}
         # Half the mean squared distance of two random points, 1/6 a number; points of other choices are never near.
-        self._radius = np.count_nonzero(~self._is_choice) / 12
-        self._points = {True: _Points(len(space)), False: _Points(len(space))}
+        self._radius = len(self._numbers) / 12
+        self._count = 0
+        self._scored: defaultdict[Any, _Places] = defaultdict(_Places)
+        self._failed: defaultdict[Any, _Places] = defaultdict(_Places)
 
     def add(self, point: Mapping[str, Any], *, has_score: bool) -> None:
         """An ended trial."""
-        self._points[has_score].add(self._place(point))
+        self._count += 1
+        (self._scored if has_score else self._failed)[self._kind(point)].add(self._place(point))
 
     def __call__(self, point: Mapping[str, Any]) -> bool:
         """Whether no point without a score is near, and nearer than every point with one."""
-        scored, failed = self._points[True], self._points[False]
-        if len(scored) + len(failed) < self._fewest:
+        kind = self._kind(point)
+        if self._count < self._fewest or kind not in self._failed:
             return True
         place = self._place(point)
-        nearest = failed.nearest(place, self._is_choice)
-        return nearest > self._radius or nearest >= scored.nearest(place, self._is_choice)
+        nearest = self._failed[kind].nearest(place)
+        return nearest > self._radius or nearest >= self._scored[kind].nearest(place)
+
+    def _kind(self, point: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+        """Its choices, and the numbers that are asked."""
+        return tuple((name, None if name in self._numbers else point[name]) for name in self._space if name in point)
 
     def _place(self, point: Mapping[str, Any]) -> np.ndarray:
-        """[D]: a number's place between its bounds, 0 to 1, on its own scale; a choice's index; −1 where not asked."""
-        return np.array([-1.0 if knob not in point else _unit(each, point[knob]) for knob, each in self._space.items()])
+        """[D]: where each number that is asked lies between its bounds, 0 to 1, on its own scale."""
+        return np.array([_unit(each, point[name]) for name, each in self._numbers.items() if name in point])
 
 
-class _Points:
+class _Places:
     """A growing [N, D] array."""
 
-    def __init__(self, width: int) -> None:
-        self._places = np.empty((64, width))
+    def __init__(self) -> None:
+        self._places: np.ndarray | None = None
         self._count = 0
 
-    def __len__(self) -> int:
-        return self._count
-
     def add(self, place: np.ndarray) -> None:
-        if self._count == len(self._places):
+        if self._places is None:
+            self._places = np.empty((16, len(place)))
+        elif self._count == len(self._places):
             self._places = np.concatenate([self._places, np.empty_like(self._places)])
         self._places[self._count] = place
         self._count += 1
 
-    def nearest(self, place: np.ndarray, is_choice: np.ndarray) -> float:
-        """Least squared distance; knobs that differ in choice, or that only one point has, are 1 apart."""
-        if not self._count:
+    def nearest(self, place: np.ndarray) -> float:
+        """Least squared distance; infinite of none."""
+        if self._places is None:
             return math.inf
-        others = self._places[: self._count]
-        apart = np.where(is_choice | (others < 0) | (place < 0), others != place, (others - place) ** 2)
-        return float(apart.sum(axis=1).min())
+        apart = self._places[: self._count] - place
+        return float(np.einsum("nd,nd->n", apart, apart).min())
 
 
 def _unit(distribution: BaseDistribution, value: Any) -> float:
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.to_internal_repr(value)
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     scale = math.log if distribution.log else float
     low, high = scale(distribution.low), scale(distribution.high)

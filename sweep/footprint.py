@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +39,7 @@ class Disk:
         trial: Of one running trial: its checkpoint and the one that replaces it.
         code: The copy of the code.
         peak: All of it; None where the encoder's size or the trials at once are not known.
-        free: What the disk of the sweeps' root has left; None where nobody said which root.
+        free: What the disk of the sweeps' root has left for it; None where nobody said which root.
     """
 
     encoder: int | None
@@ -49,7 +50,7 @@ class Disk:
     free: int | None
 
 
-def disk_of(spec: SweepSpec, trials: int, at_once: int | None, root: Path | None) -> Disk:
+def disk_of(spec: SweepSpec, trials: int, at_once: int | None, root: Path | None, begun: Path | None = None) -> Disk:
     """What the folder of a sweep will hold, and what is free where it will lie.
 
     Args:
@@ -57,6 +58,7 @@ def disk_of(spec: SweepSpec, trials: int, at_once: int | None, root: Path | None
         trials: How many it has.
         at_once: How many run at once; None when that is not known.
         root: The folder of the sweeps; it may not exist yet.
+        begun: The folder of a sweep that goes on; what it holds is its own already.
     """
     encoder, encoders = largest_encoder(spec), trials
     if at_once is not None and spec.objective.against is None:
@@ -66,7 +68,8 @@ def disk_of(spec: SweepSpec, trials: int, at_once: int | None, root: Path | None
     peak = None
     if encoder is not None and trial is not None and at_once is not None:
         peak = encoder * encoders + trial * min(at_once, trials) + code
-    return Disk(encoder, encoders, trial, code, peak, None if root is None else _free(root))
+    free = None if root is None else _free(root) + (0 if begun is None else _size(begun))
+    return Disk(encoder, encoders, trial, code, peak, free)
 
 
 def disk_problem(disk: Disk, root: Path) -> Problem | None:
@@ -125,3 +128,12 @@ def _free(root: Path) -> int:
     while not os.path.isdir(there):  # noqa: PTH112  Path.is_dir raises where a name is too long for a path
         there = there.parent
     return shutil.disk_usage(there).free
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for place, _, files in os.walk(folder):
+        for name in files:
+            with suppress(FileNotFoundError):  # of another process's cleaning
+                total += os.lstat(os.path.join(place, name)).st_size  # noqa: PTH118
+    return total

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sweep.trial_record import busy_seconds
-
 if TYPE_CHECKING:
     from sweep.record import Record
     from sweep.spec.sweep_spec import SweepSpec
@@ -144,7 +142,7 @@ def ledger_until_now(spec: SweepSpec, record: Record) -> Ledger:
 def _told(ledger: Ledger, record: Record) -> Ledger:
     trials = record.trials()
     for trial in trials:
-        ledger.add_busy(trial.number, busy_seconds(trial.folder))
+        ledger.add_busy(trial.number, trial.busy_seconds)
     for trial in sorted((trial for trial in trials if trial.ended is not None), key=lambda each: each.ended or 0.0):
         ledger.add_end(trial.number, trial.state, trial.score)
     return ledger

@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from model.config import BudgetConfig, DataConfig, TrainConfig
+from sweep.attempt import NO_MEMORY_TEXTS
 
 if TYPE_CHECKING:
     from evaluation.pairs import Pairs
@@ -180,8 +181,8 @@ def _memory_errors() -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise MemoryError(str(error)) from None
-    except RuntimeError as error:  # main memory: c10/core/impl/alloc_cpu.cpp
-        if "DefaultCPUAllocator" in str(error):
+    except RuntimeError as error:
+        if any(text in str(error) for text in NO_MEMORY_TEXTS):
             raise MemoryError(str(error)) from None
         raise
 

@@ -2,6 +2,7 @@
 
     ROOT/NAME/
         sweep.json            what was asked: objective, rungs, trials, searched knobs, slots, hash of the spec, …
+        code/                 the code that runs in the workers; ray/: what Tune keeps, never read again
         spec.yaml             the resolved spec
         lock, driver.json     held by the driver while it runs; which process on which machine it is
         sessions.jsonl        one line a driver: when it started, with which command
@@ -9,12 +10,14 @@
         study.log             Optuna's study, derived from the trials here (written by the driver's searcher alone)
         warm_start.json       trials of earlier sweeps that the study began with
         baselines.json        scores of the untrained encoder, the teacher and the lexical floor
+        mlflow.json           what MLflow has been sent (`sweep.tracking.sent`); mlflow.lock: who sends
+        outcome.txt           what was printed at the end
         trials/0007/
             trial.json        number, the sampled point, the whole flat configuration, bracket, the sampler's notes
             rows.jsonl        one line an evaluation, written by the worker before it reports to Tune
             error.txt         the worker's traceback, when there is one; note.txt: a checkpoint that was damaged
             death.txt         what Ray said when its worker died; no_memory.txt: it was killed for memory
-            busy.json         how long it had run at its last checkpoint
+            busy.json         how long it had run at its last checkpoint, or when it failed
             end.json          the final state, written by the driver
             checkpoint/       of a trial that has not ended: weights, optimiser, position, manifest with hashes
             encoder/          the trained encoder of one of the best trials that reached the top rung
@@ -37,7 +40,7 @@ from sweep.driver_lock import DriverLock, why_unsafe
 from sweep.errors import Problem, Refused, nearest
 from sweep.files import read_json, repair_lines, write_json, write_whole
 from sweep.root import argument, make_folder, sweep_names
-from sweep.trial_record import RowLog, Trial, TrialState
+from sweep.trial_record import RowLog, Trial, TrialState, busy_seconds
 
 FORMAT = 3
 
@@ -246,7 +249,7 @@ class Record:
         return self._trial(self.trial_folder(number), "running" if self.is_driven() else "interrupted")
 
     def _trial_folders(self) -> Iterator[Path]:
-        for folder in sorted((self.folder / "trials").iterdir()):
+        for folder in sorted((self.folder / "trials").iterdir(), key=lambda each: int(each.name)):  # 10000 after 9999
             if (folder / "trial.json").exists():
                 yield folder
 
@@ -255,15 +258,17 @@ class Record:
             return self._ended[folder]
         end = read_json(folder / "end.json") if (folder / "end.json").exists() else {}
         about = read_json(folder / "trial.json")
+        rows = RowLog(folder).read()
         trial = Trial(
             number=about["number"],
             point=about["point"],
             config=about["config"],
-            rows=RowLog(folder).read(),
+            rows=rows,
             state=end.get("state", unfinished),
             reason=end.get("reason"),
             folder=folder,
             ended=end.get("time"),
+            busy_seconds=busy_seconds(folder, rows),
         )
         if end:
             self._ended[folder] = trial

@@ -37,7 +37,9 @@ def slots(asked: Resources, machine: Machine) -> int:
         if wanted > there
     ]
     if short:
-        raise Refused(short, next="stsweep run … --set resources.gpus=0, or lower resources.cpus")
+        most = {"resources.cpus": machine.cpus, "resources.gpus": machine.gpus}
+        changes = " ".join(f"--set {problem.key}={most[problem.key or '']:g}" for problem in short)
+        raise Refused(short, next=f"the same command with {changes}")
     fit = fitting(asked, machine)
     return min(fit, asked.concurrent or fit)
 

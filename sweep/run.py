@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from sweep.ledger import ledger_until_now
 from sweep.record import Record
 from sweep.resources import fitting, slots
 from sweep.root import check_name
+from sweep.say import say
 from sweep.show import outcome_text
 from sweep.signals import Signals, Stopped
 from sweep.spec import check as checks
@@ -47,9 +49,8 @@ def run(spec: SweepSpec, *, root: Path, name: str | None, address: str | None, c
     name = spec.name if name is None else name
     _check_root(root)
     check_name(root, name)
-    earlier = find_earlier(spec, root)
     named = spec.model_copy(update={"name": name})
-    for note in (*checks.check(named, address=address, root=root).notes, *earlier.notes):
+    for note in checks.check(named, address=address, root=root).notes:
         print(f"note: {note}", file=sys.stderr)
     _reach(address)
     objective = spec.objective
@@ -64,7 +65,7 @@ def run(spec: SweepSpec, *, root: Path, name: str | None, address: str | None, c
         "spec_hash": spec_hash(spec),
         "command": command,
     }
-    record = Record.create(root, name, spec.to_yaml(), about, warm_start=earlier.trials)
+    record = Record.create(root, name, spec.to_yaml(), about, warm_start=find_earlier(spec, root).trials)
     return _drive_to_the_end(spec, record, address, is_new=True)
 
 
@@ -102,27 +103,44 @@ def resume(
     record.check_drivable()
     began = recorded_spec(record)
     if spec is None:
-        spec = load_spec(record.folder / "spec.yaml", changes)
+        with _again(record):
+            spec = load_spec(record.folder / "spec.yaml", changes)
     if changed := differences(began, spec):
         raise Refused(
             [Problem(each) for each in changed],
             next=f"stsweep resume {record.argument}, or a new sweep: stsweep run SPEC --name NEW",
         )
-    if any(change.partition("=")[0].strip() == "trials" for change in changes):
+    if spec.trials not in (began.trials, record.about["trials"]):
         raise Refused(
-            [Problem("the number of trials is not changed here", key="--set trials")],
+            [
+                Problem(
+                    f"{spec.trials}; the sweep has {record.about['trials']}, and resume changes no number", key="trials"
+                )
+            ],
             next=f"stsweep extend {record.argument} --trials MORE",
         )
     if more_trials and spec.sampler.name == "grid":
         raise Refused(
             [Problem("a grid has its points and no more", key="--trials")], next=f"stsweep resume {record.argument}"
         )
-    for note in checks.check(spec, address=address, root=root, is_new=False).notes:
+    with _again(record):
+        notes = checks.check(spec, address=address, root=root, begun=record.folder).notes
+    for note in notes:
         print(f"note: {note}", file=sys.stderr)
     _reach(address)
     record.drive(command)
     record.write_spec(spec.to_yaml())
     return _drive_to_the_end(spec, record, address, is_new=False, more_trials=more_trials)
+
+
+@contextmanager
+def _again(record: Record) -> Iterator[None]:
+    """What is wrong with the spec of a sweep that goes on is set right by `--set`, not in a file."""
+    try:
+        yield
+    except Refused as refused:
+        following = f"correct it, with --set too, then: stsweep resume {record.argument}"
+        raise type(refused)(refused.problems, following) from None
 
 
 def recorded_spec(record: Record) -> SweepSpec:
@@ -138,26 +156,33 @@ def _drive_to_the_end(
     """Drive a sweep and say how it ended; a new one in which nothing has begun leaves its name free."""
     begin = time.monotonic()
     with Signals() as signals:
+        mirror = Mirror(record, spec.tracking_uri or default_uri(record.folder.parent))
         try:
-            why = _drive_mirrored(spec, record, address, signals, more_trials)
+            try:
+                why = _drive(spec, record, address, mirror, signals, more_trials)
+            finally:
+                signals.conclude()
+                record.release()
         except Stopped:
             why = "ended at once"
         except BaseException:
+            _send_the_rest(mirror, signals)
             if is_new and not record.trials():
                 record.discard()
             raise
-        finally:
-            record.release()
         trials = record.trials()
         if is_new and signals.exit is not None and not trials:
             command = record.about["command"]
+            _send_the_rest(mirror, signals)
             record.discard()
-            print(f"nothing had begun, so nothing is kept; again: {command}", file=sys.stderr)
+            say(f"nothing had begun, so nothing is kept; again: {command}", sys.stderr)
             return signals.exit
+        # Before MLflow, which may take half a minute: another driver may begin as soon as this one has let go.
         record.change(closed=why)
         text = outcome_text(record, seconds=time.monotonic() - begin, why=why)
         record.write_outcome(text)
-        print(text, flush=True)
+        _send_the_rest(mirror, signals)
+        say(text)
     if signals.exit is not None:
         return signals.exit
     unfinished = len(trials) < record.about["trials"] or any(trial.ended is None for trial in trials)
@@ -166,24 +191,16 @@ def _drive_to_the_end(
     return Exit.DONE if best_trial(trials) else Exit.NONE_COMPLETED
 
 
-def _drive_mirrored(
-    spec: SweepSpec, record: Record, address: str | None, signals: Signals, more_trials: int
-) -> str | None:
-    mirror = Mirror(record, spec.tracking_uri or default_uri(record.folder.parent))
-    try:
-        return _drive(spec, record, address, mirror, signals, more_trials)
-    finally:
-        signals.conclude()
-        record.release()
-        for complaint in mirror.finish(timeout_s=_MIRROR_S if signals.exit is None else _MIRROR_CLOSING_S):
-            print(complaint, file=sys.stderr)
+def _send_the_rest(mirror: Mirror, signals: Signals) -> None:
+    for complaint in mirror.finish(timeout_s=_MIRROR_S if signals.exit is None else _MIRROR_CLOSING_S):
+        say(complaint, sys.stderr)
 
 
 def _drive(
     spec: SweepSpec, record: Record, address: str | None, mirror: Mirror, signals: Signals, more_trials: int
 ) -> str | None:
-    print(f"sweep {record.name}: starting Ray; the record is {record.folder}", file=sys.stderr)
-    print(f"Ctrl-C closes it; killed or closed, it goes on by: stsweep resume {record.argument}", file=sys.stderr)
+    say(f"sweep {record.name}: starting Ray; the record is {record.folder}", sys.stderr)
+    say(f"Ctrl-C closes it; killed or closed, it goes on by: stsweep resume {record.argument}", sys.stderr)
     with ray_session(address, record) as machine:
         signals.install()
         fit = fitting(spec.resources, machine)

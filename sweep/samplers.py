@@ -13,15 +13,16 @@ Three things are added to what Optuna's own samplers do:
 
 from __future__ import annotations
 
+import itertools
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler
 
 from sweep.spec.space import active, distributions
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 _UNCONDITIONAL = ("gp", "cmaes", "nsga2")
 _TRIES = 10
 _RANDOM_TRIES = 100
-"""Then a space of choices is taken for exhausted, and a point comes twice."""
+"""Then the points that are left are listed; where there is none, one comes twice."""
 
 Point = Mapping[str, Any]
 
@@ -78,7 +79,20 @@ class PointSampler(BaseSampler):
             point = self._draw(study, trial, model if attempt < _TRIES else chance)
             if point_key(point) not in self._seen and (attempt >= _TRIES or self._is_feasible(point)):
                 break
+        else:
+            fixed = trial.system_attrs.get("fixed_params", {})
+            rest = [each for each in self._every_point(fixed) if point_key(each) not in self._seen]
+            point = rest[seed % len(rest)] if rest else point
         return {name: value for name, value in point.items() if name in self._space}
+
+    def _every_point(self, known: Point) -> Iterator[dict[str, Any]]:
+        """All points with these values. To be asked when so many draws gave none that is new: they are few, then."""
+        point = {name: known[name] for name in active(self._spec, known) if name in known}
+        block = [name for name in active(self._spec, point) if name not in point]
+        if not block:
+            yield point
+        for values in itertools.product(*(_values(self._all[name]) for name in block)) if block else ():
+            yield from self._every_point({**known, **dict(zip(block, values, strict=True))})
 
     def _may_be_taken(self, known: Point, candidate: Mapping[str, float]) -> bool:
         """Whether a candidate of TPE, in Optuna's internal representation, makes a new point that may have a score."""
@@ -96,7 +110,9 @@ class PointSampler(BaseSampler):
                 sampler.may_be_taken = partial(self._may_be_taken, dict(point))
             drawn = sampler.sample_relative(study, trial, self._modelled(free, is_first=is_first))
             for name in free:
-                point[name] = drawn[name] if name in drawn else sampler.sample_independent(study, trial, name, free[name])
+                if name not in drawn:
+                    drawn[name] = sampler.sample_independent(study, trial, name, free[name])
+            point |= drawn
         return point
 
     def _modelled(self, block: dict[str, BaseDistribution], *, is_first: bool) -> dict[str, BaseDistribution]:
@@ -136,6 +152,17 @@ class _ChoosyTPE(optuna.samplers.TPESampler):
                 break
             ranked[place] = -np.inf
         return ranked
+
+
+def _values(distribution: BaseDistribution) -> Sequence[Any]:
+    """All values; of a continuous one none, for it is never exhausted."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    if distribution.step is None:
+        return ()
+    count = round((distribution.high - distribution.low) / distribution.step) + 1
+    return [min(place * distribution.step + distribution.low, distribution.high) for place in range(count)]
 
 
 def _only_value(distribution: BaseDistribution) -> Any:

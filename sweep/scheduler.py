@@ -9,6 +9,7 @@ error.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -70,7 +71,8 @@ def _rule(spec: SweepSpec) -> Any:
         return _Median(**said)
     return _Brackets(
         **said,
-        max_t=int((milestones(spec) if scheduler.axis == "seconds" else rungs(spec))[-1]),
+        # Ray stops what reaches it; the last milestone of seconds is a comparison like the others.
+        max_t=math.ceil(milestones(spec)[-1]) + 1 if scheduler.axis == "seconds" else rungs(spec)[-1],
         reduction_factor=scheduler.reduction_factor,
         brackets=scheduler.brackets if scheduler.name == "hyperband" else 1,
     )

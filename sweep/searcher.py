@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from ray.tune.search import Searcher
 
-from sweep.attempt import DEATH, NO_MEMORY
 from sweep.files import write_whole
 from sweep.ledger import Ledger, ledger_of
 from sweep.record import Record
@@ -30,7 +29,7 @@ from sweep.retention import KeptEncoders
 from sweep.scheduler import METRIC, RungScheduler, bracket_of
 from sweep.spec.space import trial_config
 from sweep.study import Study
-from sweep.trial_record import Row, RowLog, TrialState
+from sweep.trial_record import DEATH, ERROR, NO_MEMORY, Row, RowLog, TrialState
 
 if TYPE_CHECKING:
     from sweep.spec.sweep_spec import SweepSpec
@@ -81,6 +80,9 @@ class Bridge(Searcher):
         """
         while self._unfinished and not self._closing_now():
             trial = self._unfinished.pop(0)
+            if (rules := self._broken_rules(trial.point)) is not None:
+                self._finish(trial.number, "infeasible", rules)
+                continue
             if self._is_over(trial):  # the driver was killed between its last row and its end
                 self._end(trial.number, error=False)
                 continue
@@ -109,20 +111,25 @@ class Bridge(Searcher):
         """A new trial, on disk when this returns; without a configuration where its point has none."""
         trial, notes = self._study.ask()
         point, number = dict(trial.params), trial.number
-        try:
-            config = trial_config(self._spec, point).flatten()
-        except ValidationError as error:
-            config = self._spec.train.flatten() | point
-            rules = "; ".join(str(each.get("ctx", {}).get("error", each["msg"])) for each in error.errors())
-            self._record.add_trial(number, point, config, notes=notes)
+        config = self._spec.train.flatten() | point
+        self._record.add_trial(number, point, config, bracket=bracket_of(self._spec, number), notes=notes)
+        if (rules := self._broken_rules(point)) is not None:
             self._finish(number, "infeasible", rules)
             return number, None
-        self._record.add_trial(number, point, config, bracket=bracket_of(self._spec, number), notes=notes)
         return number, config
+
+    def _broken_rules(self, point: Mapping[str, Any]) -> str | None:
+        """The rules over several knobs that a point breaks; None when it is a configuration."""
+        try:
+            trial_config(self._spec, point)
+        except ValidationError as error:
+            return "; ".join(str(each.get("ctx", {}).get("error", each["msg"])) for each in error.errors())
+        return None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Decide the final state from the trial's rows, write it to the record, and tell the study."""
-        self._end(self._numbers.pop(trial_id), error=error)
+        self._end(self._numbers[trial_id], error=error)
+        del self._numbers[trial_id]  # not before: what could not be written is told again, as an error
 
     def _end(self, number: int, *, error: bool) -> None:
         state, reason = self._judge(number, error)
@@ -135,17 +142,16 @@ class Bridge(Searcher):
     def _finish(self, number: int, state: TrialState, reason: str | None) -> None:
         self._record.end_trial(number, state, reason)
         trial = self._record.trial(number)
-        self._scheduler.stopped.discard(number)
         self._study.tell(trial)
-        for row in trial.rows[-1:]:
-            self._ledger.add_busy(number, row.busy_seconds)
+        self._scheduler.stopped.discard(number)
+        self._ledger.add_busy(number, trial.busy_seconds)
         self._ledger.add_end(number, state, trial.score)
         self._kept.add(trial)
 
     def _judge(self, number: int, error: bool) -> tuple[TrialState, str | None]:
         folder = self._record.trial_folder(number)
         rows = RowLog(folder).read()
-        failure = folder / "error.txt"
+        failure = folder / ERROR
         reason = failure.read_text(encoding="utf-8").strip() if failure.exists() else None
         last: Row | None = rows[-1] if rows else None
         if last is not None and last.failure:

@@ -11,11 +11,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from types import FrameType
 from typing import Self
 
 from sweep.errors import Exit
+from sweep.say import say
 
 GRACE_VARIABLE = "STSWEEP_GRACE_S"
 _GRACE_S = 25.0
@@ -86,8 +86,7 @@ class Signals:
             self._timer.daemon = True
             self._timer.start()
         self.close("interrupted" if number == signal.SIGINT else "terminated")
-        with suppress(OSError):  # the terminal may be gone
-            print(_SAYS[self.exit], file=sys.stderr, flush=True)
+        say(_SAYS[self.exit], sys.stderr)
 
 
 _SAYS = {

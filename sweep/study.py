@@ -67,7 +67,7 @@ class Study:
 
     def _fill(self, record: Record) -> None:
         for told in record.warm_start():
-            self.optuna.add_trial(as_trial(told, self._distributions))
+            self._add_earlier(told)
         trials = record.trials()
         by_end = sorted((trial for trial in trials if trial.ended is not None), key=lambda trial: trial.ended or 0.0)
         self._outcomes = {trial.number: self._outcome(trial) for trial in by_end}
@@ -82,6 +82,20 @@ class Study:
         first = grid_points(self._spec) if self._spec.sampler.name == "grid" else start_points(self._spec)
         for point in first[len(trials) :]:
             self.optuna.enqueue_trial(point)
+
+    def _add_earlier(self, told: Mapping[str, Any]) -> None:
+        """A trial of an earlier sweep, told as an own one is."""
+        trial = as_trial(told, self._distributions)
+        is_scored = told["state"] not in _NO_SCORE
+        self._feasible.add(told["point"], has_score=is_scored)
+        if trial.value is not None and told["state"] == "completed":
+            self._note_worst(trial.value)
+        elif not is_scored and self._spec.sampler.name in _WORST_KNOWN and self._worst is not None:
+            trial = create_trial(value=self._worst, params=trial.params, distributions=trial.distributions)
+        self.optuna.add_trial(trial)
+
+    def _note_worst(self, score: float) -> None:
+        self._worst = score if self._worst is None else min(self._worst, score)
 
     def ask(self) -> tuple[optuna.Trial, dict[str, Any]]:
         """A new trial with its point sampled, and the notes that its sampler needs after a restart."""
@@ -135,7 +149,7 @@ class Study:
             return Told.FAIL, None
         if trial.state == "completed":
             values = _values(trial.rows[-1], self._spec)
-            self._worst = values[0] if self._worst is None else min(self._worst, values[0])
+            self._note_worst(values[0])
             return Told.COMPLETE, values
         told_worst = self._spec.sampler.name in _WORST_KNOWN and len(self.optuna.directions) == 1
         if trial.state in _NO_SCORE and told_worst and self._worst is not None:

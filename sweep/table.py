@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from sweep.record import Record
+from sweep.say import say
 from sweep.trial_record import Row, Trial, best_trial
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ class PlainLines:
                 self._print(f"trial {trial.number:04d}  {trial.state}{left}")
 
     def _print(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
+        say(line, self._stream)
 
     def close(self) -> None:
         pass
@@ -106,10 +108,12 @@ class LiveTable:
     def show(self, trials: list[Trial]) -> None:
         table = trial_table(trials, self._rungs, self._knobs)
         table.caption = self._left()
-        self._live.update(table, refresh=True)
+        with suppress(OSError):  # the terminal is gone
+            self._live.update(table, refresh=True)
 
     def close(self) -> None:
-        self._live.stop()
+        with suppress(OSError):
+            self._live.stop()
 
 
 def by_score(trials: list[Trial]) -> list[Trial]:

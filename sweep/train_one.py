@@ -17,7 +17,7 @@ from sweep.spec.check import check
 from sweep.spec.space import one_run
 from sweep.spec.sweep_spec import load_spec, milestones, rungs
 from sweep.trial import job_of
-from sweep.trial_record import RowLog
+from sweep.trial_record import ERROR, RowLog
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,7 +60,7 @@ def train_one(spec: SweepSpec, out: Path, resume: bool) -> Exit:
     attempt(job_of(alone, checkpoint_every_rung=True), out, alone.train.flatten(), partial(_print_row, alone))
     row = RowLog(out).read()[-1]
     if row.failure:
-        reason = (out / "error.txt").read_text(encoding="utf-8").strip()
+        reason = (out / ERROR).read_text(encoding="utf-8").strip()
         print(f"{row.failure} after {row.sentences:,} sentences: {reason}")
         return Exit.NONE_COMPLETED
     said = _objective(spec)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sweep.attempt import attempt
 from sweep.resources import threads
 from sweep.spec.sweep_spec import milestones, rungs
+from sweep.trial_record import DEATH, ERROR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 class Job:
     """What every trial of a sweep shares: when and on what to score, how many threads, when to save and to end."""
 
-    budget: int
-    """Sentences at which a trial ends."""
     rungs: tuple[int, ...]
     """Sentences at which it is scored; the budget alone where `axis` is seconds."""
     task: str
@@ -55,7 +55,6 @@ class Job:
 def job_of(spec: SweepSpec, pause: Path | None = None, *, checkpoint_every_rung: bool = False) -> Job:
     """What a spec says of every one of its trials."""
     return Job(
-        budget=spec.train.budget.sentences,
         rungs=rungs(spec),
         task=spec.objective.task,
         split=spec.objective.split,
@@ -75,7 +74,15 @@ def job_of(spec: SweepSpec, pause: Path | None = None, *, checkpoint_every_rung:
 def run_trial(job: Job, folder: Path, knobs: Mapping[str, Any], report: Callable[[dict[str, Any]], None]) -> None:
     """`attempt`, for Tune: a fault of the trial ends it, with the traceback in `error.txt`, and is not raised.
 
-    Ray runs again what raised, and what a trial did it would do again. So only a trial whose process died is run again.
+    What a trial did it would do again, so only a trial whose process died is run again. A fault of the accelerator ends
+    the process: CUDA answers every later call of it with the same error, and it would take all later trials with it.
     """
-    with suppress(Exception):
+    try:
         attempt(job, folder, knobs, report)
+    except Exception as error:
+        torch = sys.modules.get("torch")
+        if torch is not None and isinstance(error, torch.AcceleratorError):
+            with (folder / DEATH).open("a", encoding="utf-8") as deaths:
+                deaths.write((folder / ERROR).read_text(encoding="utf-8"))
+            (folder / ERROR).unlink()
+            os._exit(1)

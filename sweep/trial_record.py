@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from sweep.files import append_json_line, read_json, read_json_lines
 
+ERROR = "error.txt"
+"""In a trial's folder: the traceback of what went wrong, or why it has no score."""
+DEATH = "death.txt"
+"""In a trial's folder: what was said of its worker's deaths."""
+NO_MEMORY = "no_memory.txt"
+"""In a trial's folder: its worker was killed for memory, and what Ray said."""
 BUSY = "busy.json"
-"""In a trial's folder: seconds that it had run when its last checkpoint was written."""
+"""In a trial's folder: seconds that it had run when its last checkpoint was written, or when it failed."""
 FLOOR = -100.0
 """Score of a trial that has none: finite, for ASHA never stops a NaN (`nan < cutoff` is false)."""
 
@@ -64,6 +71,8 @@ class Trial:
     folder: Path = field(default=Path(), repr=False)
     ended: float | None = None
     """When the driver wrote its end, in seconds since the epoch; None while it has none."""
+    busy_seconds: float = 0.0
+    """How long it has run in all: until its last row, or what its worker noted later (at a checkpoint, at a fault)."""
 
     @property
     def score(self) -> float | None:
@@ -86,11 +95,10 @@ class RowLog:
         return tuple(Row(**row) for row in read_json_lines(self.path))
 
 
-def busy_seconds(folder: Path) -> float:
-    """How long a trial has run in all: until its last row, or its last checkpoint if that is later."""
-    rows = RowLog(folder).read()
-    saved: float = read_json(folder / BUSY)["seconds"] if (folder / BUSY).exists() else 0.0
-    return max(saved, rows[-1].busy_seconds if rows else 0.0)
+def busy_seconds(folder: Path, rows: Sequence[Row]) -> float:
+    """`Trial.busy_seconds`, of a trial's folder and its rows."""
+    noted: float = read_json(folder / BUSY)["seconds"] if (folder / BUSY).exists() else 0.0
+    return max(noted, rows[-1].busy_seconds if rows else 0.0)
 
 
 def best_trial(trials: list[Trial]) -> Trial | None:

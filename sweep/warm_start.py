@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.errors import Problem, Refused
 from sweep.record import Record
-from sweep.spec.space import distributions
-from sweep.spec.sweep_spec import rungs
+from sweep.spec.space import active, distributions
+from sweep.spec.sweep_spec import SweepSpec, milestones, rungs
 from sweep.trial_record import Trial
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
-
-    from sweep.spec.sweep_spec import SweepSpec
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,8 @@ def find_earlier(spec: SweepSpec, root: Path) -> Earlier:
     searched value outside this space. A fixed knob of theirs that lies outside is left open.
 
     Raises:
-        Refused: a sweep is not there, was scored by something else, or shares no knob; all of them at once.
+        Refused: a sweep is not there, was scored by something else, shares no knob, or has no trial that lies in
+            this space; all of them at once.
     """
     problems: list[Problem] = []
     notes: list[str] = []
@@ -61,13 +60,24 @@ def find_earlier(spec: SweepSpec, root: Path) -> Earlier:
             problems += [Problem(f"{name}: {reason}", key="sampler.warm_start") for reason in reasons]
             continue
         ended = [trial for trial in record.trials() if trial.ended is not None and trial.state != "errored"]
-        same_rungs = (about["rungs"], about.get("axis", "sentences")) == (list(rungs(spec)), spec.scheduler.axis)
+        same_rungs = _scored_at(about) == (spec.scheduler.axis, list(rungs(spec)), list(milestones(spec)))
         fitting = [found for trial in ended if (found := _fit(trial, spec, space, same_rungs)) is not None]
+        if ended and not fitting:
+            differs = ", ".join(sorted(_differing(ended, spec, space))) or "the rungs"
+            message = f"{name}: none of its {len(ended)} ended trials lies in this space; they differ in {differs}"
+            problems.append(Problem(message, key="sampler.warm_start"))
         notes.append(f"warm start: {len(fitting)} of {len(ended)} ended trials of {name} lie in this space")
         taken += fitting
     if problems:
-        raise Refused(problems, next="correct sampler.warm_start, or leave it out")
+        raise Refused(problems, next="stsweep check SPEC --set sampler.warm_start=[]")
     return Earlier(taken, tuple(notes))
+
+
+def _scored_at(about: Mapping[str, Any]) -> tuple[str, list[int], list[float]]:
+    """Where the trials of a record were scored: axis, sentences, seconds."""
+    axis = about.get("axis", "sentences")
+    seconds = list(milestones(SweepSpec.model_validate(about["spec"]))) if axis == "seconds" else []
+    return axis, about["rungs"], seconds
 
 
 def _incompatible(record: Record, spec: SweepSpec) -> Any:
@@ -94,14 +104,11 @@ def _fit(
         return None
     # A knob that it did not search has the value of its configuration, which may lie in this space too.
     point = {knob: trial.config[knob] for knob in space if knob in trial.config}
-    fixed = spec.train.flatten()
+    point = {knob: value for knob, value in point.items() if knob in active(spec, point)}  # as an own trial has it
     outside = {knob for knob, value in point.items() if not _contains(space[knob], value)}
-    differs = {
-        knob
-        for knob, value in trial.config.items()
-        if knob not in space and knob.partition(".")[0] not in ("data", "seed") and fixed.get(knob) != value
-    }
-    if outside & set(trial.point) or differs or (outside and spec.sampler.name == "gp"):  # GP reads every knob
+    if outside & set(trial.point) or _other_training(trial, spec, space):
+        return None
+    if outside and spec.sampler.name == "gp":  # it reads every knob
         return None
     rows = trial.rows if same_rungs else trial.rows[-1:]
     return {
@@ -109,6 +116,25 @@ def _fit(
         "state": trial.state,
         "scores": {str(row.rung_index): row.score for row in rows},
     }
+
+
+def _other_training(trial: Trial, spec: SweepSpec, space: Mapping[str, BaseDistribution]) -> set[str]:
+    """The knobs that are not searched here and have another value there."""
+    fixed = spec.train.flatten()
+    return {
+        knob
+        for knob, value in trial.config.items()
+        if knob not in space and knob.partition(".")[0] not in ("data", "seed") and fixed.get(knob) != value
+    }
+
+
+def _differing(trials: list[Trial], spec: SweepSpec, space: Mapping[str, BaseDistribution]) -> set[str]:
+    """The knobs for which some trial was left out."""
+    found: set[str] = set()
+    for trial in trials:
+        found |= _other_training(trial, spec, space)
+        found |= {knob for knob, value in trial.config.items() if knob in space and not _contains(space[knob], value)}
+    return found
 
 
 def _contains(distribution: BaseDistribution, value: Any) -> bool:

@@ -55,9 +55,13 @@ def load(path: Path, changes: list[str], data_dir: Path | None) -> SweepSpec:
     """The spec of a file; `--data-dir` fills `data_dir`."""
     from sweep.spec.sweep_spec import load_spec
 
+    return load_spec(path, with_data_dir(changes, data_dir))
+
+
+def with_data_dir(changes: list[str], data_dir: Path | None) -> list[str]:
+    """`--data-dir` as one more `--set`, unless one says it already."""
     given = any(change.startswith("data_dir=") for change in changes)
-    extra = [f"data_dir={data_dir}"] if data_dir is not None and not given else []
-    return load_spec(path, [*changes, *extra])
+    return changes if data_dir is None or given else [*changes, f"data_dir={data_dir}"]
 
 
 def record_of(root: Path, name: str) -> Record:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.app import Address, DataDir, Name, Root, Set, Spec, app, command_line, load, spec_path
+from sweep.cli.app import Address, DataDir, Name, Root, Set, Spec, app, command_line, load, spec_path, with_data_dir
 from sweep.root import DEFAULT_ROOT
 
 
@@ -44,7 +44,9 @@ def resume(
     from sweep.run import resume as resume_sweep
 
     given = load(spec_path(spec), changes, data_dir) if spec else None
-    code = resume_sweep(root, name, spec=given, changes=changes, address=address, command=command_line())
+    code = resume_sweep(
+        root, name, spec=given, changes=with_data_dir(changes, data_dir), address=address, command=command_line()
+    )
     raise typer.Exit(code)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.app import DataDir, Json, Set, Spec, app, load, spec_path
+from sweep.cli.app import Json, Set, Spec, app, load, spec_path
 
 
 @app.command()
@@ -19,7 +19,6 @@ def simulate(
     seeds: Annotated[int, typer.Option(min=1, help="Sweeps to simulate, each with a sampler seed of its own.")] = 8,
     slots: Annotated[int, typer.Option(min=1, help="Trials at once.")] = 2,
     changes: Set = [],  # noqa: B006
-    data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
     """Run a spec's sampler and scheduler over known learning curves: what a strategy finds, and at what cost."""
@@ -28,5 +27,5 @@ def simulate(
 
     path = spec_path(spec)
     with told_where(spec, path, changes):
-        found = simulations(load(path, changes, data_dir), world, seeds=seeds, slots=slots)
+        found = simulations(load(path, changes, None), world, seeds=seeds, slots=slots)
     print(json.dumps(simulation_json(found), indent=2) if as_json else simulation_text(found))

@@ -35,7 +35,9 @@ def check(
     probe: Annotated[
         bool, typer.Option("--probe", help="Train a few steps of the largest configuration: hours, memory, cost.")
     ] = False,
-    max_cost: Annotated[float | None, typer.Option(help="Refuse a sweep that would cost more; needs --probe.")] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(help="Refuse a sweep that is expected to cost more; needs --probe.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say what a sweep would do and take, and every mistake, before anything starts."""

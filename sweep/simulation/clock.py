@@ -25,7 +25,7 @@ from ray.tune.search import Searcher
 from sweep.files import write_whole
 from sweep.record import Record
 from sweep.simulation.outcome import Outcome, SimulatedTrial
-from sweep.trial_record import FLOOR, Row, RowLog, TrialState
+from sweep.trial_record import ERROR, FLOOR, Row, RowLog, TrialState
 
 if TYPE_CHECKING:
     from sweep.simulation.worlds import Curve, World
@@ -72,7 +72,6 @@ def simulate(
     seed: int,
     record: Record | None = None,
     trials: int | None = None,
-    rung_cost: float = 0.0,
     raises: bool = False,
     closing: Callable[[], bool] | None = None,
     until: float = math.inf,
@@ -88,14 +87,13 @@ def simulate(
         seed: Of the world's noise; the sampler has its own.
         record: Where rows are written as a worker would, for a searcher that reads them. None: nowhere.
         trials: Ask for so many at most. None: until the searcher has finished.
-        rung_cost: Seconds that an evaluation takes beside what the world's curve says.
         raises: A trial that fails raises, as a plain training function does, in place of reporting the floor.
         closing: Asked after every report whether the sweep closes early; the trials that run then are interrupted.
         until: The sweep closes when a trial reaches the top rung with this score.
         clock: Gets the simulated time as it passes, for who reads it beside the simulation.
     """
     return _Simulation(
-        searcher, scheduler, world, slots, seed, record, trials, rung_cost, raises, closing, until, clock or Clock()
+        searcher, scheduler, world, slots, seed, record, trials, raises, closing, until, clock or Clock()
     ).run()
 
 
@@ -111,7 +109,6 @@ class _Simulation:
     seed: int
     record: Record | None
     trials_left: int | None
-    rung_cost: float
     raises: bool
     closing: Callable[[], bool] | None
     until: float
@@ -165,7 +162,7 @@ class _Simulation:
 
     def _set(self, running: _Running) -> None:
         """Set the trial's next report."""
-        at = running.start + running.curve.seconds[running.reported] + self.rung_cost * (running.reported + 1)
+        at = running.start + running.curve.seconds[running.reported]
         heapq.heappush(self.events, (at, next(self.order), running))
 
     def _report(self, running: _Running) -> None:
@@ -219,7 +216,7 @@ class _Simulation:
             loss=None,
             precision="simulated",
             score_precision=None,
-            train_seconds=busy - self.rung_cost * (index + 1),
+            train_seconds=busy,
             busy_seconds=busy,
             started=running.start,
             time=self.clock.now,
@@ -230,7 +227,7 @@ class _Simulation:
         if self.record is not None:
             folder = self.record.trial_folder(running.number)
             if row.failure:
-                write_whole(folder / "error.txt", f"{row.failure} in the simulated world\n")
+                write_whole(folder / ERROR, f"{row.failure} in the simulated world\n")
             RowLog(folder).append(row)
 
     def _end(self, running: _Running, state: TrialState) -> None:

@@ -76,9 +76,10 @@ class RecordedWorld:
         if set(self.rungs) - set(there) or self.rungs[-1] != there[-1]:
             wanted, known = (", ".join(f"{rung:,}" for rung in some) for some in (self.rungs, there))
             message = f"rungs {wanted}: the recorded curves were scored at {known}; give some of these, the last among"
+            fitting = ("scheduler.reduction_factor=2", f"scheduler.grace={there[0]}", f"budget.sentences={there[-1]}")
             raise Refused(
-                [Problem(message, key="scheduler.grace")],
-                next=f"stsweep simulate SPEC --set train.budget.sentences={there[-1]} --set scheduler.grace={there[0]}",
+                [Problem(message, key="scheduler.grace" if self.rungs[-1] == there[-1] else "budget.sentences")],
+                next=f"stsweep simulate SPEC --set {' --set '.join(fitting)}",
             )
         self._continuous, self._noise_sd = continuous, noise_sd
         self._knobs = tuple(name for name in curves.columns if name not in MEASURED)

@@ -25,6 +25,7 @@ from sweep.root import argument
 from sweep.spec.misfits import misfits, shapes_of, values_of
 from sweep.spec.space import trial_count
 from sweep.spec.sweep_spec import SweepSpec, milestones, rungs
+from sweep.warm_start import find_earlier
 
 _FEWEST = 2
 """Sentences in a batch: the least that `optim.batch_size` allows."""
@@ -74,14 +75,14 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def check(spec: SweepSpec, *, address: str | None = None, root: Path | None = None, is_new: bool = True) -> Plan:
+def check(spec: SweepSpec, *, address: str | None = None, root: Path | None = None, begun: Path | None = None) -> Plan:
     """Plan the sweep, or say all that keeps it from running.
 
     Args:
         spec: A spec from `load_spec`.
         address: A Ray cluster, whose CPUs and GPUs are not known here and not checked.
         root: The folder of the sweeps, whose disk must hold this one; None: no disk is looked at.
-        is_new: Its name should be free.
+        begun: The folder of a sweep that goes on. None: a new one, whose name should be free.
 
     Raises:
         Unreachable: only models are missing.
@@ -95,9 +96,10 @@ def check(spec: SweepSpec, *, address: str | None = None, root: Path | None = No
     problems += misfits(spec, shapes, notes)
     at_once = None if address else _at_once(spec, problems)
     trials = trial_count(spec)
-    disk = disk_of(spec, trials, at_once or spec.resources.concurrent, root)
+    disk = disk_of(spec, trials, at_once or spec.resources.concurrent, root, begun)
     if root is not None and (problem := disk_problem(disk, root)):
         problems.append(problem)
+    earlier = _warm_start(spec, root, problems) if root is not None and begun is None else ()
     if problems or missing:
         kind = Refused if problems else Unreachable
         raise kind([*problems, *missing], next="correct it, then: stsweep check SPEC")
@@ -105,7 +107,7 @@ def check(spec: SweepSpec, *, address: str | None = None, root: Path | None = No
     seconds = milestones(spec)
     there = (None,) if seconds and spec.scheduler.name != "none" else reaching(spec, trials, len(marks))
     expected = expected_total(marks, there)
-    notes += [*advice(spec, trials, there[-1]), *(_taken(spec, root) if is_new else ())]
+    notes += [*earlier, *advice(spec, trials, there[-1]), *(_taken(spec, root) if begun is None else ())]
     return Plan(
         rungs=tuple(RungPlan(mark, count) for mark, count in zip(marks, there, strict=True)),
         milestones=seconds,
@@ -128,6 +130,14 @@ def _limits(spec: SweepSpec) -> dict[str, float]:
     if spec.stop.plateau_trials is None:
         del given["plateau_gain"]  # its default says nothing alone
     return given
+
+
+def _warm_start(spec: SweepSpec, root: Path, problems: list[Problem]) -> tuple[str, ...]:
+    try:
+        return find_earlier(spec, root).notes
+    except Refused as refused:
+        problems += refused.problems
+        return ()
 
 
 def _taken(spec: SweepSpec, root: Path | None) -> Iterator[str]:

@@ -163,8 +163,10 @@ def _values(parent: str, given: Distribution, raw: Any, findings: Findings, path
         try:
             value = value_of(parent, item)
         except ValueError:
-            value = item
-        if value not in given.choices:
+            value, occurs = item, False  # `true` is no 1, though Python takes them for equal
+        else:
+            occurs = value in given.choices
+        if not occurs:
             allowed = ", ".join(map(show, given.choices))
             close = (
                 nearest(value, [text for text in given.choices if isinstance(text, str)])

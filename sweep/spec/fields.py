@@ -152,7 +152,7 @@ def _limits(schema: Schema) -> str:
     high, below = schema.get("maximum"), schema.get("exclusiveMaximum")
     start = f" from {low}" if low is not None else f" above {above}" if above is not None else ""
     end = f" to {high}" if high is not None else f" below {below}" if below is not None else ""
-    return (start or "") + (" and" if start and below is not None else "") + end
+    return start + (" and" if start and below is not None else "") + end
 
 
 def refusal(schema: Schema, value: Any) -> str:

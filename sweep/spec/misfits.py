@@ -14,7 +14,7 @@ from model.config import POOLING_DEPTH
 from model.source import architecture, hidden_width, layer_count
 from sweep.errors import Problem
 from sweep.spec.conditions import requirements
-from sweep.spec.distribution import each_value
+from sweep.spec.distribution import each_value, ends
 from sweep.spec.space import active, grid_points
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _combinations(spec: SweepSpec, knobs: Sequence[str]) -> list[Combination]:
         varied = dict.fromkeys(
             name for knob in knobs if knob in searched for name in (*requirements(searched, knob), knob)
         )
-        product = itertools.product(*(each_value([{name: searched[name]}], name, None) for name in varied))
+        product = itertools.product(*([value for _, value in ends(searched[name])] for name in varied))
         whole = [dict(zip(varied, values, strict=True)) for values in product]
         tried = [flat | {name: each[name] for name in active(spec, each) if name in each} for each in whole]
     found = dict.fromkeys(tuple(each[knob] for knob in knobs) for each in tried)

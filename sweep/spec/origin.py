@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,7 +31,9 @@ def told_where(given: str, path: Path, changes: Sequence[str]) -> Iterator[None]
         if any(_is_lost(problem) for problem in problems):
             document = read_yaml(path)
             problems = [_placed(problem, document, changes) for problem in problems]
-        raise type(refused)(problems, refused.next.replace("SPEC", shlex.quote(given))) from None
+        # As a word: the next command may hold the path of a file already.
+        following = re.sub(r"(?<!\S)SPEC(?!\S)", lambda _: shlex.quote(given), refused.next)
+        raise type(refused)(problems, following) from None
 
 
 def _is_lost(problem: Problem) -> bool:

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from evaluation.tasks import HELD_OUT, TASKS
-from sweep.errors import Refused, nearest
+from sweep.errors import nearest
 from sweep.spec.distribution import Range, each_value, ends
 from sweep.spec.fields import Findings, show
 from sweep.spec.search import points
@@ -20,18 +20,18 @@ _MOST_RUNGS = 50
 """With the budget's end; a factor near 1 makes millions, each with an evaluation."""
 
 
-def apply_rules(spec: SweepSpec, findings: Findings) -> None:
+def apply_rules(spec: SweepSpec, findings: Findings) -> bool:
     """Add what is wrong with `spec` to `findings`; `search` has been checked on its own.
 
-    Raises:
-        Refused: There are too many rungs to be listed, which what comes next does. Says all that was found so far.
+    Returns:
+        Whether the rungs can be listed; a factor near 1 makes millions.
     """
     _objective(spec, findings)
     _trials(spec, findings)
     _gpus(spec, findings)
     _batch(spec, findings)
     _points(spec, findings)
-    _rungs(spec, findings)
+    return _rungs(spec, findings)
 
 
 def _objective(spec: SweepSpec, findings: Findings) -> None:
@@ -100,13 +100,13 @@ def _points(spec: SweepSpec, findings: Findings) -> None:
         findings.add(("points",), message)
 
 
-def _rungs(spec: SweepSpec, findings: Findings) -> None:
+def _rungs(spec: SweepSpec, findings: Findings) -> bool:
     scheduler, budget = spec.scheduler, spec.train.budget.sentences
     grace, factor = scheduler.grace, scheduler.reduction_factor
     if scheduler.axis != "sentences" or grace is None or math.ceil(grace * factor ** (_MOST_RUNGS - 1)) >= budget:
-        return
+        return True
     if findings.intact(("scheduler",), _BUDGET):
         fitting = math.ceil(100 * (budget / grace) ** (1 / (_MOST_RUNGS - 1))) / 100
         message = f"{factor} makes more than {_MOST_RUNGS} rungs from {grace} to {budget} sentences"
         findings.add(("scheduler", "reduction_factor"), f"{message}; give {fitting:g} or more, or a higher grace")
-    raise Refused(findings.problems, next="correct it, then: stsweep check SPEC")
+    return False

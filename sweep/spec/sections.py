@@ -29,7 +29,7 @@ class Sampler(Section):
     startup_trials: int = Field(default=10, ge=1)
     """Random trials before `tpe`, `gp` and `cmaes` start to model the scores; the others ignore it."""
     seed: int = Field(default=0, ge=0, lt=2**32)
-    """Seeds the proposals; `train.seed` seeds the training. `grid` ignores it."""
+    """Seeds the proposals and HyperBand's brackets; `train.seed` seeds the training."""
     warm_start: tuple[str, ...] = ()
     """Names of earlier sweeps of the same root whose trials `tpe` or `gp` learns from before it proposes one."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ from sweep.spec.sections import NAME_PATTERN, Stop
 if TYPE_CHECKING:
     from sweep.spec.sweep_spec import SweepSpec
 
+MOST_MILESTONES = 20
+"""Milestones on the axis of seconds, where nobody knows how long a trial takes: 4¹⁹ seconds are 8,700 years."""
+_LONGEST_TRIAL_S = 7 * 24 * 3600
 _BUDGET = ("train", "budget", "sentences")
 _NAME, _AGAINST = ("sampler", "name"), ("objective", "against")
 _LEARNING = ("tpe", "gp")
@@ -19,14 +23,16 @@ _LEARNING = ("tpe", "gp")
 number alone (optuna/samplers/_ga/_base.py), CMA-ES updates from its own populations (optuna/samplers/_cmaes.py)."""
 
 
-def apply_strategy_rules(spec: SweepSpec, rungs_below: int, findings: Findings) -> None:
+def apply_strategy_rules(spec: SweepSpec, rungs_below: int | None, findings: Findings) -> None:
     """Add what is wrong to `findings`.
 
     Args:
-        rungs_below: How many rungs lie below the budget.
+        rungs_below: How many rungs lie below the budget; None where they are too many, which is told already.
     """
     _grace(spec, findings)
-    _brackets(spec, rungs_below, findings)
+    _last_milestone(spec, findings)
+    if rungs_below is not None:
+        _brackets(spec, rungs_below, findings)
     _numbers(spec, findings)
     _warm_start(spec, findings)
     _two_objectives(spec, findings)
@@ -51,6 +57,22 @@ def _grace(spec: SweepSpec, findings: Findings) -> None:
         findings.add(path, f"{scheduler.grace} is not allowed; give whole {what}")
     elif counted and scheduler.grace >= budget:
         findings.add(path, f"{scheduler.grace} is not below budget.sentences, {budget}; give 1 to {budget - 1}")
+
+
+def _last_milestone(spec: SweepSpec, findings: Findings) -> None:
+    """On the axis of seconds: the milestones must reach as far as a trial may last, which nobody knows."""
+    scheduler = spec.scheduler
+    if scheduler.axis != "seconds" or scheduler.grace is None or not findings.intact(("scheduler",)):
+        return
+    last = scheduler.grace * scheduler.reduction_factor ** (MOST_MILESTONES - 1)
+    if last < _LONGEST_TRIAL_S:
+        fitting = math.ceil(100 * (_LONGEST_TRIAL_S / scheduler.grace) ** (1 / (MOST_MILESTONES - 1))) / 100
+        message = (
+            f"{scheduler.reduction_factor:g} puts the last of {MOST_MILESTONES} milestones at {last:,.0f} s of training"
+        )
+        findings.add(
+            ("scheduler", "reduction_factor"), f"{message}, and a trial may last a week; give {fitting:g} or more"
+        )
 
 
 def _brackets(spec: SweepSpec, rungs_below: int, findings: Findings) -> None:

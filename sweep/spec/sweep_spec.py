@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from sweep.spec.schema import with_knobs
 from sweep.spec.search import parse_search
 from sweep.spec.sections import NAME_PATTERN, Objective, Resources, Sampler, Scheduler, Stop
 from sweep.spec.start_points import parse_points
-from sweep.spec.strategy_rules import apply_strategy_rules
+from sweep.spec.strategy_rules import MOST_MILESTONES, apply_strategy_rules
 from sweep.spec.together import check_together
 from sweep.spec.yaml_file import dump, read_yaml
 
@@ -46,8 +47,6 @@ __all__ = [
 ]
 
 DATA_VARIABLE = "STSWEEP_DATA"
-_MOST_MILESTONES = 20
-"""Milestones on the axis of seconds, where nobody knows how long a trial takes: 4¹⁹ seconds are 8,700 years."""
 
 
 class SweepSpec(Section):
@@ -136,10 +135,10 @@ def load_spec(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
     spec = spec.model_copy(update={"search": grids if isinstance(searched, list) else grids[0], "points": points})
     if findings.intact(("train",), ("search",)):
         check_together(spec.grids, spec.train, findings, grid=bool(grid))
-    apply_rules(spec, findings)
-    apply_strategy_rules(spec, max(len(rungs(spec)) - 1, len(milestones(spec))), findings)
+    listable = apply_rules(spec, findings)
+    apply_strategy_rules(spec, max(len(rungs(spec)) - 1, len(milestones(spec))) if listable else None, findings)
     if findings.problems:
-        raise Refused(findings.problems, next=f"correct it, then: stsweep check {path}")
+        raise Refused(findings.problems, next=f"correct it, then: stsweep check {shlex.quote(str(path))}")
     return spec
 
 
@@ -172,7 +171,7 @@ def milestones(spec: SweepSpec) -> tuple[float, ...]:
     scheduler = spec.scheduler
     if scheduler.axis != "seconds" or scheduler.grace is None:
         return ()
-    return tuple(float(scheduler.grace * scheduler.reduction_factor**k) for k in range(_MOST_MILESTONES))
+    return tuple(float(scheduler.grace * scheduler.reduction_factor**k) for k in range(MOST_MILESTONES))
 
 
 def spec_hash(spec: SweepSpec) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,7 +167,7 @@ class _Reader:
     def refused(self, *found: tuple[int | None, str]) -> Refused:
         for line, message in found:
             self.problem(line, message)
-        return Refused(self.problems, f"correct it, then: stsweep check {self.file}")
+        return Refused(self.problems, f"correct it, then: stsweep check {shlex.quote(self.file)}")
 
     def look_at_events(self, text: str) -> None:
         """Refuse what only the event stream shows; the node tree has tags and aliases resolved already."""

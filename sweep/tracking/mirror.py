@@ -17,6 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from sweep.record import Record
+from sweep.say import say
 from sweep.tracking.runs import Runs
 from sweep.tracking.sent import read_sent
 
@@ -145,8 +146,7 @@ class Mirror(threading.Thread):
             self._is_away = False
 
     def _say(self, what: str) -> None:
-        with suppress(OSError):  # nobody reads standard error any more
-            print(f"MLflow at {self._uri} {what}", file=sys.stderr, flush=True)
+        say(f"MLflow at {self._uri} {what}", sys.stderr)
 
     def finish(self, timeout_s: float) -> list[str]:
         """Send what is left, give every run its final status, and stop. Call it when the record is released.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
 
+import search_spaces
 from sweep.cli import main
 from sweep.record import Record
 from sweep.spec.sweep_spec import load_spec, rungs
@@ -26,6 +28,7 @@ search:
 scheduler: {name: asha, grace: 64, reduction_factor: 2}
 objective: {task: demo, split: dev}
 trials: 6
+sampler: {startup_trials: 3}
 """
 RATE = "optim.learning_rate: {low: 1e-4, high: 1e-2, log: true}"
 CHOICES = "loss.temperature: {choices: [0.05, 0.5]}"
@@ -321,6 +324,48 @@ def test_an_edited_record_is_refused_by_what_was_edited(refused, begun):
     path = begun.folder / "spec.yaml"
     path.write_text(path.read_text().replace("batch_size: 16", "batch_size: 8"))
     assert "train.optim.batch_size was 16 and is 8" in refused("resume", "begun")
+
+
+def test_what_is_wrong_at_a_resume_is_set_right_by_the_resume(refused, begun):
+    message = refused("resume", "begun", "--set", "objective.task=stsb", "--data-dir", "nowhere")
+    assert "train.objective" in message or "objective.task was" in message
+    message = refused("resume", "begun", "--set", "resources.cpus=9999")
+    assert "resources.cpus: a trial asks 9999 CPUs" in message
+    assert "Next: correct it, with --set too, then: stsweep resume begun" in message
+
+
+def test_a_warm_start_that_cannot_be_is_found_by_check_with_all_else(refused):
+    message = refused("check", "spec.yaml", "--set", "sampler.warm_start=[gone]", "--set", "resources.cpus=9999")
+    assert "there is no sweep 'gone'" in message
+    assert "9999 CPUs" in message
+
+
+def test_too_many_rungs_hide_no_other_mistake(refused, world):
+    (world / "spec.yaml").write_text(
+        SPEC.replace("reduction_factor: 2", "reduction_factor: 1.001") + "stop: {cost: 1}\n"
+    )
+    message = refused("check", "spec.yaml")
+    assert "more than 50 rungs" in message
+    assert "resources.cost_per_hour" in message
+
+
+def test_the_next_command_names_a_file_as_a_shell_takes_it(refused, world):
+    for path in (world / "MYSPECS" / "q.yaml", world / "my specs" / "q.yaml"):
+        path.parent.mkdir()
+        path.write_text(SPEC)
+        message = refused("check", str(path.relative_to(world)), "--set", "foo=1")
+        assert message.rstrip().endswith(f"stsweep check {shlex.quote(str(path.relative_to(world)))}")
+
+
+def test_what_a_simulation_offers_next_runs(refused, world, capsys):
+    text = (search_spaces.folder() / "student_search.yaml").read_text()
+    (world / "search.yaml").write_text(text)
+    message = refused("simulate", "search.yaml", "--set", "budget.sentences=12800")
+    command = shlex.split(message.partition("Next: stsweep ")[2])
+    sys.argv = ["stsweep", *command, "--seeds", "1", "--set", "trials=4"]
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code, capsys.readouterr().err
 
 
 def test_the_number_of_trials_is_changed_by_extend_alone(refused, begun):

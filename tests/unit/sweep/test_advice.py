@@ -96,7 +96,8 @@ def test_too_few_trials_to_learn_from_are_said(tmp_path: Path) -> None:
     asha = ("scheduler.name=asha", "scheduler.grace=400")
     said = notes(spec_of(tmp_path, "gp", SEARCH, *asha), 4)
     assert "about 4 of 64" in said and "random draws" in said
-    assert "random draws" not in notes(spec_of(tmp_path, "tpe", SEARCH, *asha), 4)
+    assert "random draws" not in notes(spec_of(tmp_path, "tpe", SEARCH, *asha), 4), "it learns from what is stopped too"
+    assert "random draws" in notes(spec_of(tmp_path, "tpe", SEARCH, *asha, "sampler.startup_trials=64"), 4)
     assert "random draws" not in notes(spec_of(tmp_path, "nsga2", SEARCH))
     assert "random draws" in notes(spec_of(tmp_path, "nsga2", SEARCH, *asha), 4)
 
@@ -117,9 +118,10 @@ def test_too_few_trials_to_learn_from_are_said(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("name", ["tpe", "random"])
 def test_fewer_points_than_trials_are_said(tmp_path: Path, search: str, count: int, name: str) -> None:
-    said = list(advice(spec_of(tmp_path, name, search), count + 1, None))
+    spec = spec_of(tmp_path, name, search, "sampler.startup_trials=1")
+    said = list(advice(spec, count + 1, None))
     assert len(said) == 1 and f"trials, {count + 1}, are more than the points of the search, {count}:" in said[0]
-    assert list(advice(spec_of(tmp_path, name, search), count, None)) == []
+    assert list(advice(spec, count, None)) == []
 
 
 def test_a_range_of_fractions_has_points_enough(tmp_path: Path) -> None:

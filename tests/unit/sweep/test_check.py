@@ -181,11 +181,34 @@ def test_a_pooling_deeper_than_the_student_is_refused(world: Path) -> None:
 
 def test_a_choice_that_works_only_with_some_others_is_a_note_and_in_a_grid_a_mistake(world: Path) -> None:
     search = "{encoder.keep_layers: {choices: [[0, 5], null]}, encoder.pooling: {choices: [cls, max_last4]}}"
-    notes = [note for note in check(spec_of(world, "trials=4", search=search)).notes if "stsb-dev-clean" not in note]
+    spec = spec_of(world, "trials=4", "sampler.name=random", search=search)
+    notes = [note for note in check(spec).notes if "stsb-dev-clean" not in note]
     assert len(notes) == 1 and "1 of 4" in notes[0] and "max_last4" in notes[0]
     path = world / "sweep.yaml"
     path.write_text(path.read_text().replace("trials: 16", "sampler: {name: grid}"))
     assert "max_last4 needs 4" in str(refused(load_spec(path)))
+
+
+def test_what_a_conditional_knob_is_elsewhere_is_no_value_of_its_own(world: Path) -> None:
+    asked = "choices: [cls, max_last4], when: {optim.batch_size: 8}"
+    search = f"{{optim.batch_size: {{choices: [4, 8]}}, encoder.pooling: {{{asked}}}}}"
+    check(spec_of(world, search=search))
+    few = "encoder.keep_layers=0,5"
+    problems = refused(spec_of(world, few, search=search.replace("cls, ", ""))).problems
+    assert [problem.key for problem in problems] == ["encoder.pooling"], "where it is asked it never works"
+
+
+def test_a_sweep_that_goes_on_has_the_room_that_it_takes_already(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = spec_of(world, search="{loss.temperature: {low: 0.01, high: 0.1}}")
+    disk = check(spec, root=world / "sweeps").disk
+    begun = world / "sweeps" / "s"
+    begun.mkdir(parents=True)
+    (begun / "weights").write_bytes(bytes(5000))
+    assert disk.peak is not None and disk.peak > 5000
+    monkeypatch.setattr("sweep.footprint._free", lambda root: disk.peak - 5000)
+    check(spec, root=world / "sweeps", begun=begun)
+    with pytest.raises(Refused, match="free"):
+        check(spec, root=world / "sweeps")
 
 
 def test_a_choice_that_never_works_is_refused(world: Path) -> None:

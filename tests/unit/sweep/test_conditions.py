@@ -52,6 +52,14 @@ def test_a_knob_is_asked_where_its_parents_ask_for_it_and_are_asked_themselves(t
         assert list(asked) == [knob for knob in distributions(spec) if knob in wanted]
 
 
+def test_true_is_no_1(tmp_path: Path) -> None:
+    search = (
+        "search: {loss.contrastive_weight: {choices: [0.5, 1]}, loss.temperature: {low: 0.1, high: 0.2, when: WHEN}}"
+    )
+    text = SMALL + TEACHER + search.replace("WHEN", "{loss.contrastive_weight: true}")
+    assert "true cannot occur" in one_problem(tmp_path, text)
+
+
 def test_a_parent_without_a_value_asks_none_of_its_children(tmp_path: Path) -> None:
     spec = load(tmp_path, SMALL + TEACHER + TREE)
     assert set(active(spec, {})) == {"loss.contrastive_weight", "encoder.pooling"}

@@ -140,6 +140,21 @@ def test_no_point_comes_twice_until_all_have_come(tmp_path):
     assert points[6] in points[:6]
 
 
+def test_the_last_points_of_a_large_space_of_choices_are_found_too(tmp_path):
+    """A hundred random draws miss the last of 210 more often than they find it."""
+    search = (
+        "  optim.batch_size: {low: 8, high: 37}\n"
+        "  encoder.pooling: {choices: [cls, avg_last2, avg_last4, avg_all_hidden, avg_last_hidden]}\n"
+        "  loss.temperature: {low: 0.1, high: 0.3, step: 0.1, when: {encoder.pooling: cls}}\n"
+    )
+    text = SPEC.split("search:")[0] + "search:\n" + search + "sampler:" + SPEC.split("sampler:")[1]
+    sweep = Sweep(tmp_path, text, "trials=211", "sampler.name=random", "scheduler.name=none")
+    while sweep.run_one(row(2)) is not None:
+        pass
+    points = [json.dumps(trial.point, sort_keys=True) for trial in sweep.record.trials()]
+    assert len(set(points)) == 210 == len(set(points[:210])), "30 sizes × (4 poolings + cls at 3 temperatures)"
+
+
 def test_start_points_come_first_and_only_once(tmp_path):
     text = SPEC + "points:\n- {optim.learning_rate: 1e-3, encoder.pooling: cls}\n- {encoder.pooling: cls}\n"
     sweep = Sweep(tmp_path, text)

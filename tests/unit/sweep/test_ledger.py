@@ -51,6 +51,15 @@ def test_wall_hours_go_by_on_the_clock_and_count_earlier_drivers(tmp_path):
     assert "wall_hours" in str(ours.reason_to_close())
 
 
+def test_a_trial_that_failed_before_its_first_row_has_used_its_time(tmp_path):
+    record = new_record(tmp_path)
+    folder = record.add_trial(0, {}, {})
+    (folder / "busy.json").write_text('{"seconds": 7200}')
+    record.end_trial(0, "errored", "boom")
+    spec = load(tmp_path, SMALL, "stop.worker_hours=2")
+    assert "worker_hours" in str(ledger_of(spec, record).reason_to_close())
+
+
 def test_cost_closes_at_its_limit(tmp_path):
     ours = ledger(tmp_path, "stop.cost=10", "resources.cost_per_hour=5")
     ours.add_busy(0, 2 * 3600 - 1)

@@ -113,6 +113,27 @@ def test_trials_come_by_number_and_a_folder_without_its_configuration_is_none_ye
     assert [trial.number for trial in record.trials()] == [1, 2, 10]
 
 
+def test_the_ten_thousand_and_first_trial_comes_last(tmp_path):
+    record = new_record(tmp_path)
+    for number in (9999, 10000, 1):
+        record.add_trial(number, {}, {})
+    assert [trial.number for trial in record.trials()] == [1, 9999, 10000]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to read as another user one must be root")
+def test_another_user_may_read_a_sweep_that_is_not_theirs(tmp_path):
+    record = new_record(tmp_path)
+    for folder in (record.folder, *record.folder.parents[:3]):
+        folder.chmod(0o755)
+    for held in (True, False):
+        child = os.fork()
+        if not child:
+            os.setuid(65534)
+            os._exit(10 + Record(record.folder).is_driven())
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 10 + held
+        record.release()
+
+
 def test_a_torn_last_line_is_ignored(tmp_path):
     log = RowLog(tmp_path)
     assert log.read() == ()

@@ -50,9 +50,9 @@ def test_without_a_grace_there_is_one_rung_the_budget(tmp_path: Path) -> None:
 def test_on_the_axis_of_seconds_the_milestones_are_twenty_and_the_budget_is_the_one_rung(
     tmp_path: Path, scheduler: str
 ) -> None:
-    spec = seconds(tmp_path, scheduler, 0.5, 2)
+    spec = seconds(tmp_path, scheduler, 2, 2)
     found = milestones(spec)
-    assert (len(found), found[0], found[-1]) == (20, 0.5, 0.5 * 2**19)
+    assert (len(found), found[0], found[-1]) == (20, 2, 2 * 2**19)
     assert all(later == 2 * earlier for earlier, later in itertools.pairwise(found))
     assert rungs(spec) == (500,)
 

@@ -253,6 +253,34 @@ def test_trials_that_end_in_another_order_are_told_apart(tmp_path):
     assert [trial.value for trial in sweep.study.trials] == [10.0, 20.0, 30.0]
 
 
+def test_a_driver_killed_before_it_ended_a_point_that_breaks_a_rule_ends_it_the_same(tmp_path):
+    sweep = Sweep(tmp_path, WEIGHTS)
+    while sweep.bridge.suggest("ray") not in (None, Searcher.FINISHED):
+        pass
+    broken = next(trial.number for trial in sweep.record.trials() if trial.state == "infeasible")
+    (sweep.record.trial_folder(broken) / "end.json").unlink()
+    sweep.record = Record(sweep.record.folder)
+    sweep.start()
+    again = [sweep.bridge.suggest(f"again{number}") for number in range(8)]
+    assert broken not in {proposed["number"] for proposed in again if proposed}
+    assert sweep.ended(broken)[0] == "infeasible"
+
+
+def test_an_end_that_could_not_be_written_is_told_again(tmp_path, monkeypatch):
+    """Tune takes what `on_trial_complete` raises for the trial's fault and tells it the end once more, as an error."""
+    sweep = Sweep(tmp_path)
+    sweep.bridge.suggest("ray")
+    RowLog(sweep.record.trial_folder(0)).append(row(2, 55.0))
+    with monkeypatch.context() as broken:
+        broken.setattr("sweep.study.Study.tell", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
+        for error in (False, True):
+            with pytest.raises(OSError, match="no space left"):
+                sweep.bridge.on_trial_complete("ray", error=error)
+    sweep.bridge.on_trial_complete("ray", error=True)
+    assert sweep.ended(0) == ("completed", None)
+    assert sweep.told(0).value == 55.0
+
+
 def test_two_sweeps_share_nothing(tmp_path):
     one, other = Sweep(tmp_path, name="one"), Sweep(tmp_path, name="other")
     one.run_one(row(0), row(1), row(2, 77.0))
@@ -327,7 +355,7 @@ def test_tunes_snapshot_can_pickle_it(tmp_path):
 def test_a_worker_killed_for_memory_is_not_run_again_but_one_that_died_otherwise_is(tmp_path):
     sweep = Sweep(tmp_path)
     said = {0: "Failure # 1\nTask was killed due to the node running low on memory.\n", 1: "Failure # 1\nSIGKILL\n"}
-    job = Job(budget=256, rungs=RUNGS, task="demo", split="dev", metric="spearman", data_dir=None, threads=1)
+    job = Job(rungs=RUNGS, task="demo", split="dev", metric="spearman", data_dir=None, threads=1)
     for number, error in said.items():
         proposed = sweep.bridge.suggest(f"ray{number}")
         (tmp_path / "error").write_text(error)  # where Tune's `Trial.handle_error` has it before any sync

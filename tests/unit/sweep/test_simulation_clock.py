@@ -86,11 +86,6 @@ def test_on_one_slot_trials_follow_each_other_and_the_history_grows_with_the_bes
     assert [outcome.sentences_to(score) for score in (60.0, 60.1, 90.0, 90.1)] == [200, 400, 600, math.inf]
 
 
-def test_an_evaluation_costs_what_is_said_at_every_rung():
-    outcome = simulate(Listed("a"), FIFOScheduler(), THREE, slots=1, seed=0, rung_cost=3.0)
-    assert outcome.wall_seconds == 20 + 2 * 3
-
-
 def test_no_more_trials_are_asked_than_wanted():
     searcher = Listed("abc")
     assert len(simulate(searcher, FIFOScheduler(), THREE, slots=2, seed=0, trials=2).trials) == 2

@@ -7,6 +7,8 @@ import itertools
 import json
 import math
 import shutil
+import subprocess
+import sys
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -29,7 +31,7 @@ from model.errors import InputError
 from sweep.attempt import attempt
 from sweep.breaks import Breaks
 from sweep.trial import Job, run_trial
-from sweep.trial_record import FLOOR, Row, RowLog
+from sweep.trial_record import FLOOR, Row, RowLog, busy_seconds
 from tests.tiny import tiny_encoder_folder
 
 BATCH = 4
@@ -82,7 +84,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def job(home: Path, **changes: Any) -> Job:
     values: dict[str, Any] = {
-        "budget": RUNGS[-1],
         "rungs": RUNGS,
         "task": "stsb",
         "split": "dev",
@@ -229,6 +230,31 @@ def test_embeddings_that_are_not_finite_are_a_divergence_though_the_loss_was(hom
     assert reports == [reported(row)]
     assert "not finite" in (tmp_path / "error.txt").read_text()
     assert no_nan(tmp_path)
+
+
+def test_a_fault_of_the_accelerator_ends_the_process_and_leaves_what_it_said(tmp_path):
+    """Every later trial of that process would meet it again; a new process does not. Raised by hand: no GPU here."""
+    code = (
+        "import sys, torch, sweep.trial as t\n"
+        "from pathlib import Path\n"
+        "folder = Path(sys.argv[1])\n"
+        "def fails(*_):\n"
+        "    (folder / 'error.txt').write_text('Traceback: an illegal memory access\\n')\n"
+        "    raise torch.AcceleratorError('CUDA error: an illegal memory access was encountered')\n"
+        "t.attempt = fails\n"
+        "t.run_trial(None, folder, {}, print)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)]).returncode == 1
+    assert (tmp_path / "death.txt").read_text() == "Traceback: an illegal memory access\n"
+    assert not (tmp_path / "error.txt").exists(), "it would be taken for the trial's own end"
+
+
+def test_a_trial_that_failed_notes_how_long_it_ran(home, tmp_path):
+    begin = time.perf_counter()
+    run_trial(job(home, data_dir=home / "gone"), tmp_path, knobs(home), print)
+    noted = json.loads((tmp_path / "busy.json").read_text())["seconds"]
+    assert 0 < noted < time.perf_counter() - begin
+    assert busy_seconds(tmp_path, ()) == noted
 
 
 def test_a_collapsed_encoder_ends_with_the_floor_and_its_reason(home, tmp_path):

@@ -15,7 +15,7 @@ from tests.unit.sweep.test_searcher import SPEC, Sweep
 POINT = {"optim.learning_rate": 1e-3, "encoder.pooling": "cls"}
 
 
-def earlier(root, spec, **about) -> Record:
+def earlier(root, spec, /, **about) -> Record:
     """A sweep named `old` with a completed, a stopped, a diverged and an errored trial."""
     known = {
         "objective": "demo dev spearman",
@@ -125,9 +125,8 @@ def test_a_trial_that_differs_in_a_knob_that_is_not_searched_is_another_training
     spec = load(tmp_path, SPEC, "sampler.warm_start=old")
     earlier(tmp_path, spec)
     other = load(tmp_path, SPEC, "sampler.warm_start=old", "optim.weight_decay=0.1")
-    found = find_earlier(other, tmp_path / "sweeps")
-    assert found.trials == []
-    assert "0 of 3" in found.notes[0]
+    with pytest.raises(Refused, match=r"none of its 3 ended trials.*differ in optim.weight_decay"):
+        find_earlier(other, tmp_path / "sweeps")
 
 
 def test_of_a_sweep_with_other_rungs_only_completed_trials_are_taken_with_their_last_score(tmp_path):
@@ -150,6 +149,34 @@ def test_gp_takes_whole_points_alone(tmp_path):
     RowLog(record.trial_folder(0)).append(row(2, 71.0))
     record.end_trial(0, "completed")
     record.release()
-    for sampler, taken in (("tpe", 1), ("gp", 0)):
-        spec = load(tmp_path, SPEC, "sampler.warm_start=old", f"sampler.name={sampler}")
+    inside = SPEC.replace("[cls, avg_last_hidden]", f"[cls, {old.train.encoder.pooling}]")
+    outside = SPEC.replace("[cls, avg_last_hidden]", "[avg_last2, avg_last4]")
+    for text, sampler, taken in ((inside, "tpe", 1), (inside, "gp", 1), (outside, "tpe", 1)):
+        spec = load(tmp_path, text, "sampler.warm_start=old", f"sampler.name={sampler}")
         assert len(find_earlier(spec, tmp_path / "sweeps").trials) == taken
+    with pytest.raises(Refused, match=r"encoder\.pooling"):
+        find_earlier(load(tmp_path, outside, "sampler.warm_start=old", "sampler.name=gp"), tmp_path / "sweeps")
+
+
+def test_seconds_that_are_not_the_same_milestones_do_not_compare(tmp_path):
+    by_seconds = ("sampler.warm_start=old", "scheduler.axis=seconds", "scheduler.grace=10")
+    spec = load(tmp_path, SPEC, *by_seconds)
+    earlier(tmp_path, spec, axis="seconds", spec=spec.model_dump(mode="json"))
+    assert len(find_earlier(spec, tmp_path / "sweeps").trials) == 3
+    later = load(tmp_path, SPEC, *by_seconds, "scheduler.grace=1000")
+    assert [trial["state"] for trial in find_earlier(later, tmp_path / "sweeps").trials] == ["completed"]
+
+
+def test_a_point_has_the_knobs_that_are_asked_there_and_a_failure_is_not_searched_again(tmp_path):
+    text = SPEC.replace("1e-2, log: true}", "1e-2, log: true, when: {encoder.pooling: cls}}")
+    spec = load(tmp_path, text, "sampler.warm_start=old", "sampler.startup_trials=1")
+    record = earlier(tmp_path, spec)
+    record.add_trial(
+        4, {"encoder.pooling": "avg_last_hidden"}, spec.train.flatten() | {"encoder.pooling": "avg_last_hidden"}
+    )
+    RowLog(record.trial_folder(4)).append(row(0, -100.0, failure="infeasible"))
+    record.end_trial(4, "infeasible")
+    found = find_earlier(spec, tmp_path / "sweeps").trials
+    assert found[-1]["point"] == {"encoder.pooling": "avg_last_hidden"}
+    sweep = Sweep(tmp_path, text, "sampler.warm_start=old", "sampler.startup_trials=1", warm_start=found)
+    assert {sweep.bridge.suggest(f"ray{number}")["knobs"]["encoder.pooling"] for number in range(4)} == {"cls"}
