@@ -18,7 +18,7 @@ from sweep.errors import Problem, Unreachable
 from sweep.files import append_json_line, read_json, read_json_lines, write_json
 from sweep.root import argument
 
-_READER_S = 2.0
+_READER_S = 0.5
 """A reading command holds the lock for a moment, to see whether somebody does; a driver waits that out."""
 
 

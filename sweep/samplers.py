@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 _UNCONDITIONAL = ("gp", "cmaes", "nsga2")
 _TRIES = 10
+_GP_TRIES = 2
+"""A Gaussian process is costly to ask, and has one best point."""
 _RANDOM_TRIES = 100
 """Then the points that are left are listed; where there is none, one comes twice."""
 
@@ -70,14 +72,15 @@ class PointSampler(BaseSampler):
     ) -> dict[str, Any]:
         """A point that the sweep has not had: every knob that is active at it, and no other.
 
-        After ten tries with the sampler, a point that may have no score is taken too: at random, for it may be one.
+        After some tries with the sampler, a point that may have no score is taken too: at random, for it may be one.
         """
         seed = int(np.random.SeedSequence([self._spec.sampler.seed, trial.number]).generate_state(1)[0])
         model, chance = _inner(self._spec, seed), optuna.samplers.RandomSampler(seed=seed)
         point: dict[str, Any] = {}
-        for attempt in range(_TRIES + _RANDOM_TRIES):
-            point = self._draw(study, trial, model if attempt < _TRIES else chance)
-            if point_key(point) not in self._seen and (attempt >= _TRIES or self._is_feasible(point)):
+        tries = _GP_TRIES if self._spec.sampler.name == "gp" else _TRIES
+        for attempt in range(tries + _RANDOM_TRIES):
+            point = self._draw(study, trial, model if attempt < tries else chance)
+            if point_key(point) not in self._seen and (attempt >= tries or self._is_feasible(point)):
                 break
         else:
             fixed = trial.system_attrs.get("fixed_params", {})

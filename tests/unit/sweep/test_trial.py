@@ -6,9 +6,8 @@ import gc
 import itertools
 import json
 import math
+import os
 import shutil
-import subprocess
-import sys
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -232,19 +231,20 @@ def test_embeddings_that_are_not_finite_are_a_divergence_though_the_loss_was(hom
     assert no_nan(tmp_path)
 
 
-def test_a_fault_of_the_accelerator_ends_the_process_and_leaves_what_it_said(tmp_path):
+def test_a_fault_of_the_accelerator_ends_the_process_and_leaves_what_it_said(tmp_path, monkeypatch):
     """Every later trial of that process would meet it again; a new process does not. Raised by hand: no GPU here."""
-    code = (
-        "import sys, torch, sweep.trial as t\n"
-        "from pathlib import Path\n"
-        "folder = Path(sys.argv[1])\n"
-        "def fails(*_):\n"
-        "    (folder / 'error.txt').write_text('Traceback: an illegal memory access\\n')\n"
-        "    raise torch.AcceleratorError('CUDA error: an illegal memory access was encountered')\n"
-        "t.attempt = fails\n"
-        "t.run_trial(None, folder, {}, print)\n"
-    )
-    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)]).returncode == 1
+
+    def fails(job, folder, *_):
+        (folder / "error.txt").write_text("Traceback: an illegal memory access\n")
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    child = os.fork()
+    if not child:
+        with monkeypatch.context() as here:
+            here.setattr("sweep.trial.attempt", fails)
+            run_trial(None, tmp_path, {}, print)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
     assert (tmp_path / "death.txt").read_text() == "Traceback: an illegal memory access\n"
     assert not (tmp_path / "error.txt").exists(), "it would be taken for the trial's own end"
 
