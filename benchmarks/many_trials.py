@@ -6,9 +6,10 @@ Our searcher, scheduler and record run in `AnalyticWorld` on a simulated clock, 
 call of Optuna's `ask` and `tell` is timed and noted. Then bare Optuna, with a study in memory and its own TPE, asks and
 tells the same: as many trials, in the same order, with the same scores at the same rungs, the same states and the same
 constraints. Our own time is the total less the time inside Optuna's `ask` (its sampler and `suggest` with it) and
-`tell`, and less what a worker would do in a real sweep: the world's run and the writing of rows. When our sampler asks
-Optuna's for another point of the same trial, that is our time. All times are of the processor, so that they hold on a
-machine that does other things too; nothing here waits.
+`tell`, less that inside Ray's rule at the rungs (a percentile over all that a rung has had), and less what a worker
+would do in a real sweep: the world's run and the writing of rows. When our sampler asks Optuna's for another point of
+the same trial, that is our time. All times are of the processor, so that they hold on a machine that does other things
+too; nothing here waits.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any
 
 import optuna
 from optuna.trial import TrialState as Told
+from ray.tune.schedulers import AsyncHyperBandScheduler
 
 from sweep.samplers import PointSampler
 from sweep.simulation import clock
@@ -48,7 +50,7 @@ sampler: {{name: tpe}}
 scheduler: {{name: asha, grace: 400, reduction_factor: 4}}
 objective: {{task: demo, split: dev}}
 """
-OURS, OPTUNA, WORKER = "ours", "Optuna", "worker"
+OURS, OPTUNA, RAY, WORKER = "ours", "Optuna", "Ray", "worker"
 _STATM = Path("/proc/self/statm")
 _MEMORY_EVERY = 100
 
@@ -58,7 +60,7 @@ class Meter:
 
     Attributes:
         calls: `("ask" or "tell", number)` in order.
-        spent: Seconds of `OURS`, `OPTUNA` and `WORKER`, at the end of each call.
+        spent: Seconds of `OURS`, `OPTUNA`, `RAY` and `WORKER`, at the end of each call.
         memory: Resident bytes after every hundredth call.
         total: Seconds of each until now.
     """
@@ -67,7 +69,7 @@ class Meter:
         self.calls: list[tuple[str, int]] = []
         self.spent: list[dict[str, float]] = []
         self.memory: list[int] = []
-        self.total = {OURS: 0.0, OPTUNA: 0.0, WORKER: 0.0}
+        self.total = {OURS: 0.0, OPTUNA: 0.0, RAY: 0.0, WORKER: 0.0}
         self._since = time.process_time()
         self._whose = OURS
         self._draws: Counter[int] = Counter()
@@ -79,6 +81,7 @@ class Meter:
         watched += [(optuna.Trial, f"suggest_{kind}", OPTUNA) for kind in ("float", "int", "categorical")]
         watched += [(PointSampler, name, OURS) for name in ("sample_relative", "infer_relative_search_space")]
         watched += [(optuna.samplers.TPESampler, f"sample_{kind}", OPTUNA) for kind in ("relative", "independent")]
+        watched += [(AsyncHyperBandScheduler, "on_trial_result", RAY)]
         watched += [(AnalyticWorld, "run", WORKER), (RowLog, "append", WORKER), (clock, "write_whole", WORKER)]
         before = [(owner, name, getattr(owner, name)) for owner, name, _ in watched]
         for owner, name, whose in watched:
@@ -146,13 +149,14 @@ def main() -> None:
     meter = Meter()
     with meter.watching():
         outcome = simulate_spec(spec, world, slots=arguments.slots, seed=0)
-    driver = meter.total[OURS] + meter.total[OPTUNA]
+    driver = meter.total[OURS] + meter.total[OPTUNA] + meter.total[RAY]
     bare = _bare(spec, outcome, meter.calls)
     block = max(1, arguments.trials // 5)
     early, late = meter.own(0, block), meter.own(arguments.trials - block, arguments.trials)
-    inside, beside = meter.total[OPTUNA], meter.total[WORKER]
+    inside, rule, beside = meter.total[OPTUNA], meter.total[RAY], meter.total[WORKER]
     print(f"{len(outcome.trials)} trials on {arguments.slots} slots")
-    print(f"the driver: {driver:.1f} s, {inside:.1f} s of it inside Optuna; beside it a worker's {beside:.1f} s")
+    print(f"the driver: {driver:.1f} s, {inside:.1f} s of it inside Optuna, {rule:.1f} s in Ray's rule at the rungs")
+    print(f"beside it a worker's {beside:.1f} s")
     print(f"bare Optuna, the same asks and tells: {bare:.1f} s; driver ÷ bare: {driver / bare:.2f} (to reach: ≤ 3)")
     ms = 1e3 / block
     print(f"our own time a trial: first {block} {ms * early:.2f} ms, last {block} {ms * late:.2f} ms")

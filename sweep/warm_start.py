@@ -48,6 +48,8 @@ def find_earlier(spec: SweepSpec, root: Path) -> Earlier:
     problems: list[Problem] = []
     notes: list[str] = []
     taken: list[dict[str, Any]] = []
+    if not spec.sampler.warm_start:
+        return Earlier([], ())  # without Optuna, which takes a second to load
     space = distributions(spec)
     for name in spec.sampler.warm_start:
         try:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MOST_MILESTONES = 20
 """Milestones on the axis of seconds, where nobody knows how long a trial takes: 4¹⁹ seconds are 8,700 years."""
-_LONGEST_TRIAL_S = 7 * 24 * 3600
+_LONGEST_TRIAL_S = 24 * 3600
 _BUDGET = ("train", "budget", "sentences")
 _NAME, _AGAINST = ("sampler", "name"), ("objective", "against")
 _LEARNING = ("tpe", "gp")
@@ -71,7 +71,7 @@ def _last_milestone(spec: SweepSpec, findings: Findings) -> None:
             f"{scheduler.reduction_factor:g} puts the last of {MOST_MILESTONES} milestones at {last:,.0f} s of training"
         )
         findings.add(
-            ("scheduler", "reduction_factor"), f"{message}, and a trial may last a week; give {fitting:g} or more"
+            ("scheduler", "reduction_factor"), f"{message}, and a trial may last a day; give {fitting:g} or more"
         )
 
 

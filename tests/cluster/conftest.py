@@ -33,6 +33,10 @@ class Head:
     dashboard: str
     environment: dict[str, str]
 
+    @property
+    def credentials(self) -> dict[str, str]:
+        return {name: self.environment[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
+
 
 def free_port() -> int:
     with socket.socket() as found:

@@ -160,10 +160,11 @@ def test_resuming_from_a_damaged_checkpoint_is_refused_and_nothing_changes(undis
 
 def test_a_run_may_be_scored_at_seconds_of_training(workshop, stsweep):
     seconds = ("--set", "scheduler.axis=seconds", "--set", "scheduler.grace=0.05", "--set", "budget.sentences=1600")
+    seconds += ("--set", "scheduler.reduction_factor=3")
     ran = stsweep("train", "alone.yaml", "--out", "timed", *seconds)
     assert ran.returncode == 0, ran.stderr
     *rungs, end = RowLog(workshop / "timed").read()
-    assert [row.rung for row in rungs] == [0.05 * 2**row.rung_index for row in rungs]
+    assert [row.rung for row in rungs] == [0.05 * 3**row.rung_index for row in rungs]
     assert all(row.rung <= row.train_seconds for row in rungs)
     assert (end.sentences, end.is_end, end.rung) == (1600, True, end.train_seconds)
     assert ran.stderr.count(" s  score ") == len(rungs) + 1

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import shlex
 from itertools import product
-from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
 import search_spaces
-from sweep.simulation.recorded import STUDENT
 
-README = Path(__file__).parents[2] / "README.md"
 FIXED = {"student_grid": {"optim.learning_rate": 4e-4, "encoder.pooling": "avg_last2"}}
 """Of a large grid, the knobs that are not varied here."""
 
@@ -30,7 +25,7 @@ def _shipped(name):
 
 
 @pytest.mark.parametrize("name", search_spaces.names())
-def test_it_runs_for_two_rungs(name, stsweep):
+def test_it_runs_for_two_rungs(name, stsweep, head):
     shipped = _shipped(name)
     is_grid = shipped["sampler"]["name"] == "grid"
     changes = [
@@ -42,7 +37,8 @@ def test_it_runs_for_two_rungs(name, stsweep):
         *(f"{knob}={value}" for knob, value in FIXED.get(name, {}).items()),
     ]
     flags = [part for change in changes for part in ("--set", change)]
-    ran = stsweep("run", name, "--root", "spaces", "--name", f"space-{name}", *flags, STSWEEP_CORPUS="corpus.txt")
+    variables = {"STSWEEP_CORPUS": "corpus.txt", "RAY_ADDRESS": head.address} | head.credentials
+    ran = stsweep("run", name, "--root", "spaces", "--name", f"space-{name}", *flags, **variables)
     assert ran.returncode == 0, ran.stderr
     status = json.loads(stsweep("status", f"space-{name}", "--root", "spaces", "--json").stdout)
     assert status["rungs"] == [256, 512]
@@ -64,19 +60,3 @@ def _assert_every_point_ran_once(shipped, trials):
     found = [tuple(trial["point"][knob] for knob in knobs) for trial in trials]
     assert len(found) == len(set(found))
     assert set(found) == expected
-
-
-def test_the_simulation_of_the_readme_finds_scores_that_were_recorded(stsweep):
-    line = next(
-        line for line in README.read_text(encoding="utf-8").splitlines() if line.startswith("$ stsweep simulate")
-    )
-    simulated = stsweep(*shlex.split(line)[2:], "--json")
-    assert simulated.returncode == 0, simulated.stderr
-    seeds = json.loads(simulated.stdout)["seeds"]
-    with STUDENT.open(encoding="utf-8", newline="") as file:
-        top = {float(row["score"]) for row in csv.DictReader(file) if row["sentences"] == "6400"}
-    assert len(seeds) == 8
-    for each in seeds:
-        assert sum(each["trials"].values()) == 40
-        assert each["best_score"] in top
-        assert each["sentences"] < 40 * 6_400
