@@ -26,7 +26,7 @@ curves: $(VENV)/.ready ## record the simulator's learning curves anew: 112 trial
 
 test: $(VENV)/.ready ## lint, types, imports, unit and whole-program tests
 	$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest tests/unit tests/program
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/program
 
 test-cluster: $(VENV)/.ready ## real Ray heads and jobs, processes killed
 	$(BIN)/python -m pytest tests/cluster

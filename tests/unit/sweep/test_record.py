@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -121,17 +122,21 @@ def test_the_ten_thousand_and_first_trial_comes_last(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="to read as another user one must be root")
-def test_another_user_may_read_a_sweep_that_is_not_theirs(tmp_path):
-    record = new_record(tmp_path)
-    for folder in (record.folder, *record.folder.parents[:3]):
-        folder.chmod(0o755)
-    for held in (True, False):
-        child = os.fork()
-        if not child:
-            os.setuid(65534)
-            os._exit(10 + Record(record.folder).is_driven())
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 10 + held
-        record.release()
+def test_another_user_may_read_a_sweep_that_is_not_theirs():
+    with tempfile.TemporaryDirectory() as root:  # all folders above may be read
+        record = new_record(Path(root))
+        for folder in (record.folder, record.folder.parent):
+            folder.chmod(0o755)
+        for held in (True, False):
+            child = os.fork()
+            if not child:
+                try:
+                    os.setuid(65534)
+                    os._exit(10 + Record(record.folder).is_driven())
+                finally:
+                    os._exit(1)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 10 + held
+            record.release()
 
 
 def test_a_torn_last_line_is_ignored(tmp_path):

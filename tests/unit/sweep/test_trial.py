@@ -240,10 +240,11 @@ def test_a_fault_of_the_accelerator_ends_the_process_and_leaves_what_it_said(tmp
 
     child = os.fork()
     if not child:
-        with monkeypatch.context() as here:
-            here.setattr("sweep.trial.attempt", fails)
+        try:
+            monkeypatch.setattr("sweep.trial.attempt", fails)
             run_trial(None, tmp_path, {}, print)
-        os._exit(0)
+        finally:
+            os._exit(9)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
     assert (tmp_path / "death.txt").read_text() == "Traceback: an illegal memory access\n"
     assert not (tmp_path / "error.txt").exists(), "it would be taken for the trial's own end"
