@@ -19,7 +19,7 @@ _NOT_OURS = ("mlflow", "mlartifacts")
 
 
 def sweep_names(root: Path) -> list[str]:
-    """Names of the sweeps in a root, oldest first; none where there is no such folder.
+    """Names of the sweeps in a root, the one that was driven last at the end; none where there is no such folder.
 
     Raises:
         Refused: the root is no folder.

@@ -47,7 +47,6 @@ class Study:
         self._spec = spec
         self._seen: set[str] = set()
         self._worst: float | None = None
-        self._outcomes: dict[int, tuple[Told, list[float] | None]] = {}
         self._distributions = distributions(spec)
         self._feasible = Feasible(self._distributions, fewest=spec.sampler.startup_trials)
         directions: list[Literal["maximize", "minimize"]] = ["maximize"]
@@ -70,11 +69,11 @@ class Study:
             self._add_earlier(told)
         trials = record.trials()
         by_end = sorted((trial for trial in trials if trial.ended is not None), key=lambda trial: trial.ended or 0.0)
-        self._outcomes = {trial.number: self._outcome(trial) for trial in by_end}
+        outcomes = {trial.number: self._outcome(trial) for trial in by_end}
         kept: dict[str, Any] = {}
         for trial in trials:
             notes = record.notes(trial.number)
-            self.optuna.add_trial(self._as_told(trial, notes))
+            self.optuna.add_trial(self._as_told(trial, outcomes.get(trial.number, (Told.RUNNING, None)), notes))
             self._seen.add(point_key(trial.point))
             kept |= notes.get(_STUDY_NOTES, {})
         for key, value in kept.items():
@@ -113,8 +112,7 @@ class Study:
     def tell(self, trial: Trial) -> None:
         """Tell how a trial ended: its scores at the rungs, its state, and whether it had a score at all."""
         number = trial.number
-        self._outcomes[number] = self._outcome(trial)
-        told = self._as_told(trial, {})
+        told = self._as_told(trial, self._outcome(trial), {})
         trial_id = self._storage.get_trial_id_from_study_id_trial_number(self.optuna._study_id, number)
         for step, value in told.intermediate_values.items():
             self._storage.set_trial_intermediate_value(trial_id, step, value)
@@ -125,9 +123,9 @@ class Study:
         else:
             self.optuna.tell(number, state=told.state)
 
-    def _as_told(self, trial: Trial, notes: Mapping[str, Any]) -> FrozenTrial:
+    def _as_told(self, trial: Trial, outcome: tuple[Told, list[float] | None], notes: Mapping[str, Any]) -> FrozenTrial:
         """A trial as Optuna sees it; see the module `sweep.searcher` for which state means what."""
-        state, values = self._outcomes.pop(trial.number, (Told.RUNNING, None))
+        state, values = outcome
         single = len(self.optuna.directions) == 1
         return create_trial(
             state=state,
