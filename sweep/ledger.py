@@ -127,6 +127,15 @@ def driven_seconds(record: Record, *, with_last: bool = False) -> float:
     return total
 
 
+def closed_seconds(record: Record) -> float:
+    """How long nobody drove a sweep between its first driver's start and its last one's end."""
+    sessions = record.sessions()
+    if len(sessions) < 2:
+        return 0.0
+    span: float = sessions[-1].get("ended", time.time()) - sessions[0]["started"]
+    return max(0.0, span - driven_seconds(record, with_last=True))
+
+
 def ledger_of(spec: SweepSpec, record: Record, *, clock: Callable[[], float] = time.time) -> Ledger:
     """The ledger of a driver that begins on a record as it stands."""
     # Ray's start and what is prepared once are driven time too; a simulation has neither.

@@ -106,8 +106,9 @@ def resume(
         with _again(record):
             spec = load_spec(record.folder / "spec.yaml", changes)
     if changed := differences(began, spec):
+        may = "resources, stop, keep_best, checkpoint_seconds, data_dir and tracking_uri may"
         raise Refused(
-            [Problem(each) for each in changed],
+            [Problem(f"{each}; what decides the trials cannot change ({may})") for each in changed],
             next=f"stsweep resume {record.argument}, or a new sweep: stsweep run SPEC --name NEW",
         )
     if spec.trials not in (began.trials, record.about["trials"]):
@@ -117,12 +118,16 @@ def resume(
                     f"{spec.trials}; the sweep has {record.about['trials']}, and resume changes no number", key="trials"
                 )
             ],
-            next=f"stsweep extend {record.argument} --trials MORE",
+            next=f"leave trials out; for more of them: stsweep extend {record.argument} --trials MORE",
         )
     if more_trials and spec.sampler.name == "grid":
         raise Refused(
             [Problem("a grid has its points and no more", key="--trials")], next=f"stsweep resume {record.argument}"
         )
+    trials = record.trials()
+    if not more_trials and len(trials) == record.about["trials"] and all(trial.ended is not None for trial in trials):
+        say(f"sweep {record.name} has ended: all its {len(trials)} trials have\nNext: {_more(spec, record)}")
+        return Exit.DONE if best_trial(trials) else Exit.NONE_COMPLETED
     with _again(record):
         notes = checks.check(spec, address=address, root=root, begun=record.folder).notes
     for note in notes:
@@ -141,6 +146,12 @@ def _again(record: Record) -> Iterator[None]:
     except Refused as refused:
         following = f"correct it, with --set too, then: stsweep resume {record.argument}"
         raise type(refused)(refused.problems, following) from None
+
+
+def _more(spec: SweepSpec, record: Record) -> str:
+    if spec.sampler.name == "grid":
+        return f"stsweep best {record.argument}"
+    return f"stsweep best {record.argument}, or for more trials: stsweep extend {record.argument} --trials MORE"
 
 
 def recorded_spec(record: Record) -> SweepSpec:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.errors import Problem, Refused
+from sweep.ledger import closed_seconds
 from sweep.record import Record
 from sweep.root import sweep_names
 from sweep.table import knob_text, trial_table
@@ -151,7 +152,7 @@ def outcome_text(record: Record, seconds: float, why: str | None = None) -> str:
         why: it was closed before its trials were all run; None when it was not.
     """
     trials, about = record.trials(), record.about
-    share = busy_share(trials, about["slots"]) if about["slots"] else None
+    share = busy_share(trials, about["slots"], closed_seconds(record)) if about["slots"] else None
     asked = "" if len(trials) == about["trials"] else f" of {about['trials']}"
     lines = [f"sweep {record.name}: {_counts(_by_state(trials))}{asked} in {seconds:.0f} s"]
     if why is not None:

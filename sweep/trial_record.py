@@ -127,10 +127,16 @@ def _second(trial: Trial) -> float:
     return next((value for value in (last.size_mb, last.latency_ms) if value is not None), 0.0)
 
 
-def busy_share(trials: list[Trial], slots: int) -> float | None:
-    """Worker busy time ÷ (slots × time from the first trial's start to the last one's end); None without rows."""
+def busy_share(trials: list[Trial], slots: int, closed_seconds: float = 0.0) -> float | None:
+    """Worker busy time ÷ (slots × time from the first trial's start to the last one's end); None without rows.
+
+    Args:
+        trials: of one sweep.
+        slots: trials at once.
+        closed_seconds: in between, in which nobody drove the sweep; they do not count.
+    """
     last = [trial.rows[-1] for trial in trials if trial.rows]
     if not last:
         return None
-    span = max(row.time for row in last) - min(row.started for row in last)
+    span = max(row.time for row in last) - min(row.started for row in last) - closed_seconds
     return sum(row.busy_seconds for row in last) / (slots * span) if span > 0 else None

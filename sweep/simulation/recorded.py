@@ -75,7 +75,7 @@ class RecordedWorld:
         self.rungs = there if rungs is None else rungs
         if set(self.rungs) - set(there) or self.rungs[-1] != there[-1]:
             wanted, known = (", ".join(f"{rung:,}" for rung in some) for some in (self.rungs, there))
-            message = f"rungs {wanted}: the recorded curves were scored at {known}; give some of these, the last among"
+            message = f"rungs {wanted}: the recorded curves were scored at {known}; give some, the budget the last"
             fitting = ("scheduler.reduction_factor=2", f"scheduler.grace={there[0]}", f"budget.sentences={there[-1]}")
             raise Refused(
                 [Problem(message, key="scheduler.grace" if self.rungs[-1] == there[-1] else "budget.sentences")],

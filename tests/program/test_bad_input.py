@@ -326,6 +326,16 @@ def test_an_edited_record_is_refused_by_what_was_edited(refused, begun):
     assert "train.optim.batch_size was 16 and is 8" in refused("resume", "begun")
 
 
+def test_a_sweep_that_has_ended_is_not_driven_again(begun, monkeypatch, capsys):
+    begun.change(trials=0)
+    monkeypatch.setattr(sys, "argv", ["stsweep", "resume", "begun"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1, "no trial completed"
+    assert "stsweep extend begun --trials" in capsys.readouterr().out
+    assert not (begun.folder / "ray").exists()
+
+
 def test_what_is_wrong_at_a_resume_is_set_right_by_the_resume(refused, begun):
     message = refused("resume", "begun", "--set", "objective.task=stsb", "--data-dir", "nowhere")
     assert "train.objective" in message or "objective.task was" in message
@@ -357,15 +367,19 @@ def test_the_next_command_names_a_file_as_a_shell_takes_it(refused, world):
         assert message.rstrip().endswith(f"stsweep check {shlex.quote(str(path.relative_to(world)))}")
 
 
-def test_what_a_simulation_offers_next_runs(refused, world, capsys):
-    text = (search_spaces.folder() / "student_search.yaml").read_text()
-    (world / "search.yaml").write_text(text)
-    message = refused("simulate", "search.yaml", "--set", "budget.sentences=12800")
+def test_what_a_simulation_offers_next_runs(world, monkeypatch, capsys):
+    (world / "search.yaml").write_text((search_spaces.folder() / "student_search.yaml").read_text())
+
+    def run(*arguments: str) -> tuple[int | None, str]:
+        monkeypatch.setattr(sys, "argv", ["stsweep", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code, capsys.readouterr().err
+
+    code, message = run("simulate", "search.yaml", "--set", "budget.sentences=12800")
+    assert code == 2
     command = shlex.split(message.partition("Next: stsweep ")[2])
-    sys.argv = ["stsweep", *command, "--seeds", "1", "--set", "trials=4"]
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert not end.value.code, capsys.readouterr().err
+    assert run(*command, "--seeds", "1", "--set", "trials=4") in ((0, ""), (None, ""))
 
 
 def test_the_number_of_trials_is_changed_by_extend_alone(refused, begun):

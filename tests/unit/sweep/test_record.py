@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from sweep.errors import Refused
+from sweep.ledger import closed_seconds
 from sweep.record import Record, write_whole
 from sweep.trial_record import FLOOR, RowLog, best_trial, busy_share
 from tests.unit.sweep.specs import ABOUT, new_record, row, write_trial
@@ -202,6 +204,18 @@ def test_a_record_of_a_newer_program_is_refused(tmp_path):
     new_record(tmp_path, format=9)
     with pytest.raises(Refused, match="format 9"):
         Record.open(tmp_path, "s")
+
+
+def test_time_in_which_nobody_drove_a_sweep_is_not_time_in_which_it_was_idle(tmp_path):
+    """Driven for 20 s, closed for 1,000 s, driven for 30 s; busy 40 s of the 50."""
+    record = new_record(tmp_path)
+    record.release()
+    log = record.folder / "sessions.jsonl"
+    times = [{"started": 100.0}, {"ended": 120.0}, {"started": 1120.0}, {"ended": 1150.0}]
+    log.write_text("".join(json.dumps({"pid": 1} | each) + "\n" for each in times))
+    write_trial(record, 0, [row(2, 50.0, started=100.0, time=1150.0, busy_seconds=40.0)], "completed")
+    assert closed_seconds(record) == 1000
+    assert busy_share(record.trials(), 1, closed_seconds(record)) == pytest.approx(40 / 50)
 
 
 def test_the_best_trial_is_the_highest_of_the_completed(tmp_path):
