@@ -37,6 +37,16 @@ class Head:
     def credentials(self) -> dict[str, str]:
         return {name: self.environment[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
 
+    def submit(self, *command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+        """`ray job submit --working-dir .`, again while the head's agent is not up, which starts after its dashboard."""
+        submit = [str(BIN / "ray"), "job", "submit", "--address", self.dashboard, "--working-dir", ".", "--", *command]
+        deadline = time.monotonic() + 120
+        while True:
+            ran = subprocess.run(submit, cwd=cwd, env=self.environment, capture_output=True, text=True, timeout=240)
+            if "No available agent" not in ran.stderr or time.monotonic() > deadline:
+                return ran
+            time.sleep(2)
+
 
 def free_port() -> int:
     with socket.socket() as found:

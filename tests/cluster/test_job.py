@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
-
-from tests.cluster.conftest import BIN
 
 HOUSE = Path(__file__).parents[2]
 
@@ -34,11 +31,7 @@ def _write_spec(workshop: Path) -> Path:
 
 def test_a_submitted_job_runs_the_sweep_on_the_head(head, workshop, stsweep):
     spec, root = _write_spec(workshop), workshop / "sweeps"
-    ran = subprocess.run(
-        [str(BIN / "ray"), "job", "submit", "--address", head.dashboard, "--working-dir", ".", "--",
-         "python", "-m", "sweep", "run", str(spec), "--root", str(root)],
-        cwd=HOUSE, env=head.environment, capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
+    ran = head.submit("python", "-m", "sweep", "run", str(spec), "--root", str(root), cwd=HOUSE)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "best trial" in ran.stdout
     status = json.loads(stsweep("status", "submitted", "--json").stdout)
@@ -63,11 +56,7 @@ def test_no_cluster_at_the_address_is_exit_code_3(workshop, stsweep):
 
 
 def test_a_job_is_refused_a_root_that_would_be_lost_with_it(head, workshop):
-    ran = subprocess.run(
-        [str(BIN / "ray"), "job", "submit", "--address", head.dashboard, "--working-dir", ".", "--",
-         "python", "-m", "sweep", "run", str(_write_spec(workshop)), "--root", "sweeps"],
-        cwd=HOUSE, env=head.environment, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+    ran = head.submit("python", "-m", "sweep", "run", str(_write_spec(workshop)), "--root", "sweeps", cwd=HOUSE)
     assert ran.returncode != 0
     assert "--root" in ran.stdout + ran.stderr
     assert "temporary working directory" in ran.stdout + ran.stderr
