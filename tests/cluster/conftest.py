@@ -38,14 +38,9 @@ class Head:
         return {name: self.environment[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
 
     def submit(self, *command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-        """`ray job submit --working-dir .`, again while the head's agent is not up, which starts after its dashboard."""
+        """`ray job submit --working-dir . -- command`, until the job has ended."""
         submit = [str(BIN / "ray"), "job", "submit", "--address", self.dashboard, "--working-dir", ".", "--", *command]
-        deadline = time.monotonic() + 120
-        while True:
-            ran = subprocess.run(submit, cwd=cwd, env=self.environment, capture_output=True, text=True, timeout=240)
-            if "No available agent" not in ran.stderr or time.monotonic() > deadline:
-                return ran
-            time.sleep(2)
+        return subprocess.run(submit, cwd=cwd, env=self.environment, capture_output=True, text=True, timeout=240)
 
 
 def free_port() -> int:
@@ -58,7 +53,7 @@ def free_port() -> int:
 def head(environment: dict[str, str]) -> Iterator[Head]:
     """`ray start --head` with two CPUs and the dashboard."""
     folder = Path(tempfile.mkdtemp(prefix="rh", dir="/tmp"))  # short: a socket's path has at most 107 bytes
-    port, dashboard = free_port(), free_port()
+    port, dashboard, agent = free_port(), free_port(), free_port()
     variables = environment | {
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "RAY_AUTH_MODE": "token",
@@ -68,6 +63,8 @@ def head(environment: dict[str, str]) -> Iterator[Head]:
         *(str(BIN / "ray"), "start", "--head", "--block", "--num-cpus=2", "--disable-usage-stats"),
         *(f"--port={port}", "--node-ip-address=127.0.0.1", f"--temp-dir={folder}"),
         *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
+        # Its default is one port for every Ray of a machine; without its agent a head takes no job.
+        f"--dashboard-agent-listen-port={agent}",
     ]
     with (folder / "head.log").open("w") as log:
         process = subprocess.Popen(command, env=variables, stdout=log, stderr=subprocess.STDOUT)
