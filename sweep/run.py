@@ -125,7 +125,9 @@ def resume(
             [Problem("a grid has its points and no more", key="--trials")], next=f"stsweep resume {record.argument}"
         )
     trials = record.trials()
-    if not more_trials and len(trials) == record.about["trials"] and all(trial.ended is not None for trial in trials):
+    has_ended = len(trials) == record.about["trials"] and all(trial.ended is not None for trial in trials)
+    # A driver that was killed after the last end may have left the study or MLflow behind: that is mended by driving.
+    if has_ended and not more_trials and "ended" in record.sessions()[-1]:
         say(f"sweep {record.name} has ended: all its {len(trials)} trials have\nNext: {_more(spec, record)}")
         return Exit.DONE if best_trial(trials) else Exit.NONE_COMPLETED
     with _again(record):

@@ -334,6 +334,7 @@ def test_a_sweep_that_has_ended_is_not_driven_again(begun, monkeypatch, capsys):
     assert end.value.code == 1, "no trial completed"
     assert "stsweep extend begun --trials" in capsys.readouterr().out
     assert not (begun.folder / "ray").exists()
+    assert len(begun.sessions()) == 1, "no second driver began"
 
 
 def test_what_is_wrong_at_a_resume_is_set_right_by_the_resume(refused, begun):
