@@ -1,6 +1,6 @@
 """What an MLflow server that is away costs the trials of a real sweep, and what its store has afterwards.
 
-    python benchmarks/tracking_outage.py [--turns 2] [--trials 30] [--sentences 30000] [--outage-s 180]
+    python benchmarks/tracking_outage.py [--turns 3] [--trials 30] [--sentences 8000] [--outage-s 180]
 
 Two sweeps a turn, the same trials on one slot with a small encoder: in one the server is up, in the other it is killed
 (SIGKILL) when the first trial has reached its first rung, and started again on its port after `--outage-s` seconds, or
@@ -105,9 +105,9 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--trials", type=int, default=30)
-    parser.add_argument("--sentences", type=int, default=30_000)
+    parser.add_argument("--sentences", type=int, default=8_000)
     parser.add_argument("--outage-s", type=float, default=180.0)
     return parser.parse_args()
 

@@ -47,7 +47,7 @@ _RAY = {
     # A trial that was paused or failed before its first rung has reported nothing; Tune would end the sweep for it.
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # sweep/signals.py has its own
-    # Ray's agents outlive a killed Ray by five of these, 75 s by default.
+    # Ray's agents outlive a killed Ray by five of these, 75 s by default; some by 60 s more, which nothing shortens.
     "RAY_DASHBOARD_AGENT_CHECK_PARENT_INTERVAL_S": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # as in the workers
 }

@@ -18,7 +18,7 @@ from sweep.record import Record
 from sweep.resources import fitting, slots
 from sweep.root import check_name
 from sweep.say import say
-from sweep.show import outcome_text
+from sweep.show import going_on_text, outcome_text
 from sweep.signals import Signals, Stopped
 from sweep.spec import check as checks
 from sweep.spec.difference import differences
@@ -137,6 +137,7 @@ def resume(
     _reach(address)
     record.drive(command)
     record.write_spec(spec.to_yaml())
+    say(going_on_text(record, more_trials), sys.stderr)
     return _drive_to_the_end(spec, record, address, is_new=False, more_trials=more_trials)
 
 

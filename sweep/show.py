@@ -45,12 +45,14 @@ def sweeps_text(root: Path) -> str:
     if not found:
         return f"no sweeps in {root}\nNext: stsweep run quickstart"
     width = max(len(sweep["name"]) for sweep in found)
-    return "\n".join(
-        f"{sweep['name']:<{width}}  {sweep['state']:<11}  "
-        f"{'best ' + format(sweep['best_score'], '.2f') if sweep['best_score'] is not None else 'no best yet':<12}  "
-        f"{_counts(sweep['trials'])}"
-        for sweep in found
-    )
+    return "\n".join(f"{sweep['name']:<{width}}  {sweep['state']:<11}  {_sweep_line(sweep)}" for sweep in found)
+
+
+def _sweep_line(sweep: dict[str, Any]) -> str:
+    if fault := sweep.get("fault"):
+        return str(fault)
+    best = "no best yet" if sweep["best_score"] is None else f"best {sweep['best_score']:.2f}"
+    return f"{best:<12}  {_counts(sweep['trials'])}"
 
 
 def status_json(record: Record) -> dict[str, Any]:
@@ -127,6 +129,9 @@ def best_text(record: Record) -> str:
         *_poolings_lines(row),
         _baselines_line(record),
     ]
+    untrained = record.baselines().get("untrained")
+    if untrained is not None and row.score < untrained:
+        lines.append("the encoder scores higher before any training: no trial of this sweep is worth taking")
     return "\n".join(lines)
 
 
@@ -175,6 +180,16 @@ def outcome_text(record: Record, seconds: float, why: str | None = None) -> str:
         ]
         lines.append(f"Next: stsweep status {record.argument}")
     return "\n".join(lines)
+
+
+def going_on_text(record: Record, more_trials: int) -> str:
+    """What `stsweep resume` and `extend` find and are about to do."""
+    trials = record.trials()
+    ended = sum(trial.ended is not None for trial in trials)
+    return (
+        f"sweep {record.name}: {ended} trials have ended and stay, {len(trials) - ended} go on from their last "
+        f"checkpoint, {record.about['trials'] + more_trials - len(trials)} are to begin"
+    )
 
 
 def _best(record: Record) -> Trial:

@@ -105,6 +105,7 @@ def compare(
     elif not len(frame):
         print(f"no trials in {name} yet\nNext: stsweep status {record.argument}")
     else:
+        frame.index = frame.index.map("{:04d}".format).rename("trial")
         print(frame.to_string(na_rep="", float_format=lambda value: f"{value:.4g}"))
 
 

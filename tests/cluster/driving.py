@@ -113,7 +113,7 @@ class Sweep:
         return bool(found)
 
     def wait_for_no_process(self, timeout_s: float = 120) -> None:
-        """Ray's agents outlive a killed driver by a minute: they look for the head that long before they give up."""
+        """Agents of a killed raylet try for 60 s to tell its dead head (`publish_error_to_driver` in ray/_private)."""
         deadline = time.monotonic() + timeout_s
         while left := self.processes():
             assert time.monotonic() < deadline, [(_title(pid), pid) for pid in left]

@@ -84,6 +84,17 @@ def test_a_worker_that_is_killed_between_two_trials_costs_neither(turn, sweep, u
     check_whole(sweep, undisturbed)
 
 
+def test_a_driver_that_is_killed_after_the_last_trial_left_nothing_undone_that_resume_does_not_do(sweep, undisturbed):
+    """The record is whole then, and the study and MLflow may be behind it."""
+    driver = sweep.start()
+    sweep.wait_for("trials/0002/end.json", every_s=0.002)
+    assert sweep.kill("driver")
+    driver.wait(timeout=60)
+    sweep.wait_for_no_process()
+    assert sweep.run_to_the_end() == 0, sweep.log.read_text()[-3000:]
+    check_whole(sweep, undisturbed)
+
+
 def test_a_running_sweep_is_refused_to_a_second_driver_which_is_told_the_first(sweep, stsweep):
     driver = sweep.start()
     sweep.wait_for("driver.json")

@@ -9,7 +9,16 @@ import pytest
 
 from sweep.errors import Refused
 from sweep.record import Record
-from sweep.show import best_json, best_text, outcome_text, status_json, status_text, sweeps_json, sweeps_text
+from sweep.show import (
+    best_json,
+    best_text,
+    going_on_text,
+    outcome_text,
+    status_json,
+    status_text,
+    sweeps_json,
+    sweeps_text,
+)
 from sweep.trial_record import FLOOR
 from tests.unit.sweep.specs import RUNGS, STARTED, new_record, row, write_trial
 
@@ -69,6 +78,14 @@ def test_ls_has_a_line_a_sweep_oldest_first(finished, failed, begun):
 def test_ls_of_an_empty_root_says_what_to_do(tmp_path):
     assert sweeps_json(tmp_path / "nowhere") == []
     assert "Next: stsweep run" in sweeps_text(tmp_path / "nowhere")
+
+
+def test_ls_says_why_a_record_cannot_be_read_and_lists_the_others(finished, failed):
+    failed.change(format=99)
+    done, newer = sweeps_text(finished.folder.parent).splitlines()
+    assert "best 40.12" in done
+    assert newer.split()[:2] == ["failed", "unreadable"]
+    assert "record format 99" in newer
 
 
 @pytest.mark.parametrize("ended", [True, False])
@@ -144,6 +161,12 @@ def test_best_is_the_trial_with_its_knobs_and_the_baselines(finished):
     assert "lexical 50.00" in beside
 
 
+@pytest.mark.parametrize(("untrained", "is_told"), [(40.2, True), (40.1, False), (None, False)])
+def test_a_winner_that_training_made_worse_is_called_so(finished, untrained, is_told):
+    finished.write_baselines({"untrained": untrained, "lexical": 90.0})
+    assert ("scores higher before any training" in best_text(finished)) is is_told
+
+
 @pytest.mark.parametrize("name", ["failed", "begun"])
 def test_without_a_completed_trial_best_is_refused_with_the_next_command(name, request):
     record = request.getfixturevalue(name)
@@ -169,6 +192,17 @@ def test_the_outcome_without_a_best_counts_the_reasons(failed):
     assert "2 × OSError: disk 0" in text
     assert "1 × OSError: disk 1" in text
     assert "Next: stsweep status failed" in text
+
+
+def test_who_goes_on_is_told_what_stands_and_what_is_to_come(tmp_path):
+    record = new_record(tmp_path, trials=5)
+    write_trial(record, 0, [row(0)], "stopped")
+    write_trial(record, 1, [row(0)], "completed")
+    write_trial(record, 2, [row(0)], None)
+    assert going_on_text(record, 0).endswith(
+        "2 trials have ended and stay, 1 go on from their last checkpoint, 2 are to begin"
+    )
+    assert going_on_text(record, 3).endswith("5 are to begin")
 
 
 def test_the_outcome_of_a_sweep_without_a_trial(begun):
