@@ -13,18 +13,19 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.errors import Problem, Unreachable
 from sweep.guard import HOME, SIBLINGS
 from sweep.record import Record
-from sweep.resources import Machine
+from sweep.resources import Machine, fitting
 from sweep.signals import Signals
 from sweep.trial import Job, run_trial
 
 if TYPE_CHECKING:
-    from sweep.spec.sweep_spec import SweepSpec
+    from sweep.spec.sweep_spec import Resources, SweepSpec
 
 PASSED_ON = (
     *("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "TRANSFORMERS_OFFLINE"),
@@ -38,7 +39,7 @@ _WORKERS = {
     # A trial that asks no GPU sees none; Ray 2.60 by default leaves it all, and every trial would take the first.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
     # A stopped trial's thread must end before its actor is reused; it may be freeing memory. Ray waits 2 s.
-    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
 }
 
 _RAY = {
@@ -83,10 +84,17 @@ def ray_session(address: str | None, record: Record) -> Iterator[Machine]:
             next="ray status, or leave --address and RAY_ADDRESS out to run on this machine",
         ) from error
     try:
-        total = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        yield Machine(cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
+        yield machine_now()
     finally:
         ray.shutdown()
+
+
+def machine_now() -> Machine:
+    """What the Ray of this process has in all at this moment; a cluster grows and shrinks."""
+    import ray
+
+    total = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return Machine(cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
 
 
 def job_has_working_dir() -> bool:
@@ -135,7 +143,7 @@ def run_trials(spec: SweepSpec, record: Record, job: Job, at_once: int, signals:
 
     from sweep.searcher import make_bridge
 
-    bridge, scheduler, closing = make_bridge(spec, record)
+    bridge, scheduler, closing = make_bridge(spec, record, room=partial(_room, spec.resources))
     folders = record.folder.resolve() / "trials"
 
     def trial(config: dict[str, Any]) -> None:
@@ -164,3 +172,11 @@ def run_trials(spec: SweepSpec, record: Record, job: Job, at_once: int, signals:
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     tuner.fit()
     return closing.why
+
+
+def _room(asked: Resources) -> int:
+    """Trials that may be proposed and not yet ended: as many as fit now, and one that waits, for which a cluster grows.
+
+    With `concurrent` so many may wait, for which a cluster grows at once.
+    """
+    return asked.concurrent or fitting(asked, machine_now()) + 1

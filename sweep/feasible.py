@@ -28,8 +28,6 @@ class Feasible:
     def __init__(self, space: Mapping[str, BaseDistribution], fewest: int) -> None:
         self._space, self._fewest = space, fewest
         self._numbers = {name: each for name, each in space.items() if not isinstance(each, CategoricalDistribution)}
-        # Half the mean squared distance of two random points, 1/6 a number; points of other choices are never near.
-        self._radius = len(self._numbers) / 12
         self._count = 0
         self._scored: defaultdict[Any, _Places] = defaultdict(_Places)
         self._failed: defaultdict[Any, _Places] = defaultdict(_Places)
@@ -46,7 +44,8 @@ class Feasible:
             return True
         place = self._place(point)
         nearest = self._failed[kind].nearest(place)
-        return nearest > self._radius or nearest >= self._scored[kind].nearest(place)
+        # Half the mean squared distance of two random points, 1/6 a number; points of other choices are never near.
+        return nearest > len(place) / 12 or nearest >= self._scored[kind].nearest(place)
 
     def _kind(self, point: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
         """Its choices, and the numbers that are asked."""

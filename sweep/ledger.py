@@ -54,8 +54,10 @@ class Ledger:
         self._worker_seconds += self._busy[number] - before
 
     def add_end(self, number: int, state: TrialState, score: float | None) -> None:
-        """Count a trial that ended: does it improve on the best that reached the top rung?"""
+        """Count a trial that ended: does it improve on the best that reached the top rung? A fault says nothing."""
         self._busy.pop(number, None)
+        if state == "errored":
+            return
         if state == "completed" and score is not None and (self._best is None or self._is_gain(score)):
             self._best = score
             self._since_gain = 0

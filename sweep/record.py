@@ -244,6 +244,10 @@ class Record:
         unfinished: TrialState = "running" if self.is_driven() else "interrupted"
         return [self._trial(folder, unfinished) for folder in self._trial_folders()]
 
+    def has_trials(self) -> bool:
+        """Whether any has been proposed."""
+        return next(self._trial_folders(), None) is not None
+
     def trial(self, number: int) -> Trial:
         """One trial, as `trials` has it."""
         return self._trial(self.trial_folder(number), "running" if self.is_driven() else "interrupted")

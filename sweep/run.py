@@ -126,8 +126,11 @@ def resume(
         )
     trials = record.trials()
     has_ended = len(trials) == record.about["trials"] and all(trial.ended is not None for trial in trials)
-    # A driver that was killed after the last end may have left the study or MLflow behind: that is mended by driving.
+    # A driver that was killed after the last end may have left the study behind: that is mended by driving.
     if has_ended and not more_trials and "ended" in record.sessions()[-1]:
+        mirror = Mirror(record, spec.tracking_uri or default_uri(root))
+        mirror.start()
+        _send_the_rest(mirror)
         say(f"sweep {record.name} has ended: all its {len(trials)} trials have\nNext: {_more(spec, record)}")
         return Exit.DONE if best_trial(trials) else Exit.NONE_COMPLETED
     with _again(record):
@@ -180,14 +183,14 @@ def _drive_to_the_end(
         except Stopped:
             why = "ended at once"
         except BaseException:
-            _send_the_rest(mirror, signals)
+            _send_the_rest(mirror, signals.exit)
             if is_new and not record.trials():
                 record.discard()
             raise
         trials = record.trials()
         if is_new and signals.exit is not None and not trials:
             command = record.about["command"]
-            _send_the_rest(mirror, signals)
+            _send_the_rest(mirror, signals.exit)
             record.discard()
             say(f"nothing had begun, so nothing is kept; again: {command}", sys.stderr)
             return signals.exit
@@ -195,7 +198,7 @@ def _drive_to_the_end(
         record.change(closed=why)
         text = outcome_text(record, seconds=time.monotonic() - begin, why=why)
         record.write_outcome(text)
-        _send_the_rest(mirror, signals)
+        _send_the_rest(mirror, signals.exit)
         say(text)
     if signals.exit is not None:
         return signals.exit
@@ -205,8 +208,8 @@ def _drive_to_the_end(
     return Exit.DONE if best_trial(trials) else Exit.NONE_COMPLETED
 
 
-def _send_the_rest(mirror: Mirror, signals: Signals) -> None:
-    for complaint in mirror.finish(timeout_s=_MIRROR_S if signals.exit is None else _MIRROR_CLOSING_S):
+def _send_the_rest(mirror: Mirror, signalled: Exit | None = None) -> None:
+    for complaint in mirror.finish(timeout_s=_MIRROR_S if signalled is None else _MIRROR_CLOSING_S):
         say(complaint, sys.stderr)
 
 

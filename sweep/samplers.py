@@ -7,7 +7,7 @@ Three things are added to what Optuna's own samplers do:
 - Conditional knobs: first the knobs that are always asked are sampled together, then, level by level, those that the
   sampled values call for.
 - A point that the sweep has had is not taken, for training is deterministic: the same point has the same score. Nor is
-  a point whose nearest neighbour had no score at all (`sweep.feasible`). TPE takes the best of its candidates that may
+  a point close to one that had no score at all (`sweep.feasible`). TPE takes the best of its candidates that may
   be taken; the others are asked again.
 """
 

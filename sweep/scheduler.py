@@ -97,11 +97,11 @@ class RungScheduler(FIFOScheduler):
         trials = list(trials)
         for trial in trials:
             self._add(trial.number)
-        rows = [(row.time, trial.number, row) for trial in trials for row in trial.rows]
-        last = {trial.number: trial.rows[-1] for trial in trials if trial.rows}
-        for _, number, row in sorted(rows, key=lambda each: each[:2]):
+        rows = [(row.time, trial.number, trial, row) for trial in trials for row in trial.rows]
+        for _, number, trial, row in sorted(rows, key=lambda each: each[:2]):
             self.decide(number, row.rung, row.rung_index, row.score, row.failure, is_end=row.is_end)
-            if row is not last[number]:  # the driver heard in another order, and let it go on
+            # It trained on after this row: so the driver, which heard in another order, let it go on.
+            if row is not trial.rows[-1] or trial.busy_seconds > row.busy_seconds:
                 self._let_go_on(number)
         for trial in trials:
             if trial.ended is not None:

@@ -13,6 +13,7 @@ left at 0: a worker that dies while it is reset for its next trial ends that tri
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -37,7 +38,10 @@ if TYPE_CHECKING:
 
 
 MOST_DEATHS = 3
-"""Times that a trial whose worker died (killed, preempted, its node gone) is continued by one driver."""
+"""Times in a row that a trial whose worker died (killed, preempted, its node gone) is continued without having got any
+further: no new row, no new checkpoint."""
+MOST_ERRORS = 5
+"""Trials in a row that fail by a fault before the sweep closes: the fault is then not theirs (a full disk, say)."""
 _KILLED_FOR_MEMORY = "running low on memory"
 """In Ray's message (`ray.exceptions.OutOfMemoryError`), which Tune keeps as the trial's error."""
 
@@ -60,24 +64,38 @@ class Bridge(Searcher):
     """Proposes trials by `study.ask` and tells the study how each ended. One object lives for one driver."""
 
     def __init__(
-        self, spec: SweepSpec, record: Record, study: Study, scheduler: RungScheduler, ledger: Ledger, closing: Closing
+        self,
+        spec: SweepSpec,
+        record: Record,
+        study: Study,
+        scheduler: RungScheduler,
+        ledger: Ledger,
+        closing: Closing,
+        room: Callable[[], float],
     ) -> None:
         super().__init__(metric=METRIC, mode="max")
         self._spec, self._record, self._study = spec, record, study
-        self._scheduler, self._ledger, self._closing = scheduler, ledger, closing
+        self._scheduler, self._ledger, self._closing, self._room = scheduler, ledger, closing, room
         trials = record.trials()
         self._left = record.about["trials"] - len(trials)
         self._unfinished = [trial for trial in trials if trial.ended is None]
         self._kept = KeptEncoders(record, spec.keep_best)
         self._numbers: dict[str, int] = {}
         self._deaths: Counter[int] = Counter()
+        self._busy_at_death: dict[int, float] = {}
+        self._errors = 0
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The next trial's number and flat configuration; FINISHED when all have ended, None while the last ones run.
+        """The next trial's number and flat configuration; FINISHED when all have ended.
+
+        None while the last ones run, and while as many are proposed as there is room for: Tune asks for as many as may
+        ever run at once, also where most would wait, and what is proposed early is proposed without their results.
 
         Unfinished trials, of an earlier driver or of a dead worker, come first. A point that breaks a rule over several
         knobs is infeasible at once, and the next one is asked for.
         """
+        if self._numbers and len(self._numbers) >= self._room():
+            return None
         while self._unfinished and not self._closing_now():
             trial = self._unfinished.pop(0)
             if (rules := self._broken_rules(trial.point)) is not None:
@@ -132,12 +150,20 @@ class Bridge(Searcher):
         del self._numbers[trial_id]  # not before: what could not be written is told again, as an error
 
     def _end(self, number: int, *, error: bool) -> None:
+        if error:
+            self._count_death(number)
         state, reason = self._judge(number, error)
         if state != "interrupted":
             self._finish(number, state, reason)
         elif error:
-            self._deaths[number] += 1
             self._unfinished.insert(0, self._record.trial(number))
+
+    def _count_death(self, number: int) -> None:
+        busy = self._record.trial(number).busy_seconds
+        if busy > self._busy_at_death.get(number, 0.0):
+            self._deaths[number] = 0
+        self._busy_at_death[number] = busy
+        self._deaths[number] += 1
 
     def _finish(self, number: int, state: TrialState, reason: str | None) -> None:
         self._record.end_trial(number, state, reason)
@@ -147,6 +173,9 @@ class Bridge(Searcher):
         self._ledger.add_busy(number, trial.busy_seconds)
         self._ledger.add_end(number, state, trial.score)
         self._kept.add(trial)
+        self._errors = self._errors + 1 if state == "errored" else 0
+        if self._errors == MOST_ERRORS:
+            self._closing.close(f"{MOST_ERRORS} trials in a row failed")
 
     def _judge(self, number: int, error: bool) -> tuple[TrialState, str | None]:
         folder = self._record.trial_folder(number)
@@ -158,11 +187,11 @@ class Bridge(Searcher):
             return last.failure, reason  # type: ignore[return-value]
         if last is not None and last.is_end:
             return "completed", None
-        if reason is not None:
+        if reason is not None and not error:  # a process that dies may have written why it has no score, and no row
             return "errored", reason
         if number in self._scheduler.stopped:
             return "stopped", None
-        if error and self._deaths[number] == MOST_DEATHS:
+        if error and self._deaths[number] > MOST_DEATHS:
             return "errored", _deaths(folder)
         if error or self._closing.why is not None:
             return "interrupted", None
@@ -179,11 +208,34 @@ class Bridge(Searcher):
 
 
 class LimitedScheduler(RungScheduler):
-    """The rungs' scheduler, which also watches what the sweep has used: a limit is kept to within one evaluation."""
+    """The rungs' scheduler, which also watches what the sweep has used: a limit is kept to within one evaluation.
+
+    And it notices what Tune tells nobody: a trial whose worker could not be reset for it is failed by
+    `TuneController._on_trial_reset` (ray 2.60) without a word to the searcher, which would wait for it for ever.
+    """
 
     def __init__(self, spec: SweepSpec, record: Record, ledger: Ledger, closing: Closing) -> None:
         super().__init__(spec)
         self._record, self._ledger, self._closing = record, ledger, closing
+        self._open: dict[str, Any] = {}
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        super().on_trial_add(tune_controller, trial)
+        self._open[trial.trial_id] = trial
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        super().on_trial_complete(tune_controller, trial, result)
+        self._open.pop(trial.trial_id, None)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        super().on_trial_remove(tune_controller, trial)
+        self._open.pop(trial.trial_id, None)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        for trial in [each for each in self._open.values() if each.status == "ERROR"]:
+            self.on_trial_error(tune_controller, trial)
+            tune_controller.search_alg.on_trial_complete(trial.trial_id, error=True)
+        return super().choose_trial_to_run(tune_controller)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         action = super().on_trial_result(tune_controller, trial, result)
@@ -195,6 +247,7 @@ class LimitedScheduler(RungScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """A worker died. One that Ray's memory monitor killed is not run again, only to be killed again."""
         super().on_trial_error(tune_controller, trial)
+        self._open.pop(trial.trial_id, None)
         error = _error_text(trial)
         folder = self._record.trial_folder(trial.config["number"])
         with (folder / DEATH).open("a", encoding="utf-8") as deaths:
@@ -208,7 +261,7 @@ class LimitedScheduler(RungScheduler):
 
 def _deaths(folder: Path) -> str:
     said = (folder / DEATH).read_text(encoding="utf-8").strip() if (folder / DEATH).exists() else ""
-    return f"{said}\nthe worker process died {MOST_DEATHS + 1} times".strip()
+    return f"{said}\nthe worker process died {MOST_DEATHS + 1} times in a row".strip()
 
 
 def _error_text(trial: Any) -> str:
@@ -218,7 +271,11 @@ def _error_text(trial: Any) -> str:
 
 
 def make_bridge(
-    spec: SweepSpec, record: Record, *, clock: Callable[[], float] = time.time
+    spec: SweepSpec,
+    record: Record,
+    *,
+    clock: Callable[[], float] = time.time,
+    room: Callable[[], float] = lambda: math.inf,
 ) -> tuple[Bridge, LimitedScheduler, Closing]:
     """Searcher and scheduler of a sweep, as its record stands: a new one, or one that goes on.
 
@@ -226,9 +283,10 @@ def make_bridge(
         spec: the sweep's.
         record: driven by this process.
         clock: seconds; a simulation gives its own.
+        room: how many trials may be proposed and not yet ended, asked again and again, for a cluster grows.
     """
     ledger, closing = ledger_of(spec, record, clock=clock), Closing(record)
     scheduler = LimitedScheduler(spec, record, ledger, closing)
     scheduler.replay(record.trials())
     study = Study(spec, record)
-    return Bridge(spec, record, study, scheduler, ledger, closing), scheduler, closing
+    return Bridge(spec, record, study, scheduler, ledger, closing, room), scheduler, closing

@@ -6,7 +6,7 @@ are gone or have grown. They take the study's first numbers; the sweep's own tri
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ from sweep.trial_record import Trial
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
+
+_CORPUS = "data.corpus"
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,9 @@ class Earlier:
 def find_earlier(spec: SweepSpec, root: Path) -> Earlier:
     """The ended trials of the sweeps that `sampler.warm_start` names, as far as they lie in this sweep's space.
 
-    A trial that differs in a knob which is not searched here is another training, and is left out; so is one with a
-    searched value outside this space. A fixed knob of theirs that lies outside is left open.
+    A trial that differs in a knob which is not searched here, or not asked at its point, is another training, and is
+    left out; so is one with a searched value outside this space. A fixed knob of theirs that lies outside is left open.
+    Seeds and data folders may differ; another corpus is taken with a note.
 
     Raises:
         Refused: a sweep is not there, was scored by something else, shares no knob, or has no trial that lies in
@@ -63,6 +66,8 @@ def find_earlier(spec: SweepSpec, root: Path) -> Earlier:
             continue
         ended = [trial for trial in record.trials() if trial.ended is not None and trial.state != "errored"]
         same_rungs = _scored_at(about) == (spec.scheduler.axis, list(rungs(spec)), list(milestones(spec)))
+        if any(trial.config.get(_CORPUS) != spec.train.flatten()[_CORPUS] for trial in ended):
+            notes.append(f"warm start: {name} trained on another corpus; its scores are taken all the same")
         fitting = [found for trial in ended if (found := _fit(trial, spec, space, same_rungs)) is not None]
         if ended and not fitting:
             differs = ", ".join(sorted(_differing(ended, spec, space))) or "the rungs"
@@ -106,9 +111,10 @@ def _fit(
         return None
     # A knob that it did not search has the value of its configuration, which may lie in this space too.
     point = {knob: trial.config[knob] for knob in space if knob in trial.config}
-    point = {knob: value for knob, value in point.items() if knob in active(spec, point)}  # as an own trial has it
+    asked = set(active(spec, point))
+    point = {knob: value for knob, value in point.items() if knob in asked}  # as an own trial has it
     outside = {knob for knob, value in point.items() if not _contains(space[knob], value)}
-    if outside & set(trial.point) or _other_training(trial, spec, space):
+    if outside & set(trial.point) or _other_training(trial, spec, asked):
         return None
     if outside and spec.sampler.name == "gp":  # it reads every knob
         return None
@@ -120,13 +126,13 @@ def _fit(
     }
 
 
-def _other_training(trial: Trial, spec: SweepSpec, space: Mapping[str, BaseDistribution]) -> set[str]:
-    """The knobs that are not searched here and have another value there."""
+def _other_training(trial: Trial, spec: SweepSpec, asked: Container[str]) -> set[str]:
+    """The knobs that are not asked here and have another value there."""
     fixed = spec.train.flatten()
     return {
         knob
         for knob, value in trial.config.items()
-        if knob not in space and knob.partition(".")[0] not in ("data", "seed") and fixed.get(knob) != value
+        if knob not in asked and knob.partition(".")[0] not in ("data", "seed") and fixed.get(knob) != value
     }
 
 
@@ -134,7 +140,7 @@ def _differing(trials: list[Trial], spec: SweepSpec, space: Mapping[str, BaseDis
     """The knobs for which some trial was left out."""
     found: set[str] = set()
     for trial in trials:
-        found |= _other_training(trial, spec, space)
+        found |= _other_training(trial, spec, active(spec, trial.config))
         found |= {knob for knob, value in trial.config.items() if knob in space and not _contains(space[knob], value)}
     return found
 

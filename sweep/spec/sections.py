@@ -96,6 +96,7 @@ class Resources(Section):
     gpus: float = Field(default=0, ge=0)
     """GPUs of a trial: whole, or a fraction below 1 (a promise of the scheduler, no limit of memory)."""
     concurrent: int | None = Field(default=None, ge=1)
-    """Most trials at once. None: as many as fit."""
+    """Most trials at once; a cluster that grows is asked for all of them together. None: as many as fit, and on a
+    cluster one that waits."""
     cost_per_hour: float | None = Field(default=None, gt=0)
     """What one trial's resources cost an hour, in any currency. None: not known."""

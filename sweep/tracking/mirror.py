@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from sweep.record import Record
 from sweep.say import say
+from sweep.spec.yaml_file import read_yaml
 from sweep.tracking.runs import Runs
 from sweep.tracking.sent import read_sent
 
@@ -38,8 +39,12 @@ def default_uri(root: Path) -> str:
 
 
 def mirrored_uri(record: Record) -> str:
-    """Where a sweep was sent to; also when its root has moved since, and before anything was sent."""
-    return read_sent(record).uri or default_uri(record.folder.parent)
+    """Where a sweep is sent to: what its spec says, whether or not it ever answered; else the root's own database.
+
+    The root may have moved since.
+    """
+    said = read_yaml(record.folder / "spec.yaml").data.get("tracking_uri")
+    return said or read_sent(record).uri or default_uri(record.folder.parent)
 
 
 def quiet_client() -> None:
@@ -130,6 +135,8 @@ class Mirror(threading.Thread):
             self._send()
 
     def _send(self) -> None:
+        if not self._record.has_trials():
+            return  # a new sweep that is closed before its first trial leaves nothing behind, there neither
         try:
             if self._runs is None:
                 in_root = self._uri == default_uri(self._record.folder.parent)

@@ -134,6 +134,7 @@ def test_a_second_ctrl_c_ends_at_once_and_leaves_no_process(workshop, environmen
         os.killpg(driver.pid, signal.SIGINT)
         assert driver.wait(timeout=30) == 130
         assert time.monotonic() - begin < 20
+        assert "closed: ended at once" in sweep.log.read_text()
         sweep.wait_for_no_process(20)
         assert "Traceback" not in sweep.log.read_text()
     finally:

@@ -17,8 +17,9 @@ SPACE = {
 }
 
 
-NEAR = 2 / 12
-"""Half of what two random points are apart in two numbers, squared: 1/6 each."""
+def near(point: dict) -> float:
+    """Half of what two random points are apart, squared: 1/6 a number that is asked."""
+    return sum(knob in point for knob in ("lr", "batch")) / 12
 
 
 def apart(one: dict, other: dict) -> float:
@@ -52,7 +53,7 @@ def test_it_says_what_the_nearest_neighbour_says(seed):
         point = some_point(draw)
         if len(known) >= 10:
             distance, has_score = min((apart(point, other), has_score) for other, has_score in known)
-            assert feasible(point) == (has_score or distance > NEAR)
+            assert feasible(point) == (has_score or distance > near(point))
         has_score = point.get("batch", 0) < 150
         feasible.add(point, has_score=has_score)
         known.append((point, has_score))
@@ -66,6 +67,15 @@ def test_a_failure_far_off_says_nothing_of_a_region_that_nobody_has_tried():
     feasible.add({"lr": 1e-3, "batch": 30, "pooling": "cls"}, has_score=True)
     assert not feasible({"lr": 1e-3, "batch": 240, "pooling": "avg"})
     assert feasible({"lr": 1e-3, "batch": 30, "pooling": "avg"})
+
+
+def test_a_failure_is_near_in_the_numbers_that_are_asked_there():
+    """Of eight numbers one: near is what is closer than √(1/12) = 0.289 of its range."""
+    space = SPACE | {f"other{place}": FloatDistribution(0, 1) for place in range(6)}
+    one = Feasible(space, fewest=1)
+    one.add({"lr": 1e-3, "pooling": "cls"}, has_score=False)
+    assert not one({"lr": 10 ** (-3 + 4 * 0.28), "pooling": "cls"})
+    assert one({"lr": 10 ** (-3 + 4 * 0.30), "pooling": "cls"})
 
 
 def test_before_so_many_trials_everything_is_feasible():

@@ -86,6 +86,8 @@ def test_a_plateau_is_so_many_trials_without_a_gain_after_the_first_score(tmp_pa
     ours.add_end(7, "completed", 71.0)  # a gain on 70.4
     ours.add_end(8, "stopped", 99.0)
     ours.add_end(9, "diverged", -100.0)
+    for number in range(20, 25):  # a fault says nothing of the space
+        ours.add_end(number, "errored", None)
     assert ours.reason_to_close() is None
     ours.add_end(10, "completed", 71.2)
     assert "plateau" in str(ours.reason_to_close())

@@ -135,6 +135,20 @@ def test_replaying_the_rows_gives_the_decisions_that_would_have_come(tmp_path, n
         assert report(again, number, index, score) == decision
 
 
+@pytest.mark.parametrize("name", ["asha", "median"])
+def test_a_trial_that_trained_on_after_its_last_row_was_let_go_on_whatever_a_replay_says(tmp_path, name):
+    """Two rows wait together, the later one is heard first: to the driver it was the first of its rung."""
+    again = {}
+    for busy in (10.0, 60.0):
+        first = Trial(0, {}, {}, (row(0, 60.0, time=1000.0),), "interrupted", busy_seconds=10.0)
+        later = Trial(1, {}, {}, (row(0, 50.0, time=1000.1, busy_seconds=10.0),), "interrupted", busy_seconds=busy)
+        others = [Trial(n, {}, {}, (row(0, 70.0, time=900.0),), "interrupted", busy_seconds=10.0) for n in (2, 3, 4)]
+        again[busy] = scheduler(tmp_path, f"scheduler.name={name}")
+        again[busy].replay([first, later, *others])
+    assert 1 in again[10.0].stopped, "nothing says that it went on"
+    assert 1 not in again[60.0].stopped, "it has written a checkpoint since"
+
+
 def test_a_rung_that_is_reported_again_counts_once(tmp_path):
     ours = scheduler(tmp_path)
     add(ours, 0, 1, 2)

@@ -14,7 +14,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from ray.tune.search import Searcher
 
-from sweep.files import write_whole
+from sweep.files import write_json, write_whole
 from sweep.record import Record
 from sweep.searcher import Bridge, make_bridge
 from sweep.spec.space import trial_count
@@ -126,7 +126,7 @@ def test_a_trial_that_was_stopped_is_pruned_with_its_scores_under_the_rungs_indi
 
 def test_an_error_before_the_first_row_is_a_failure_with_its_reason(tmp_path):
     sweep = Sweep(tmp_path)
-    number = sweep.run_one(error=True, written="Traceback …\nOSError: no space left\n")
+    number = sweep.run_one(written="Traceback …\nOSError: no space left\n")
     assert sweep.told(number).state.name == "FAIL"
     state, reason = sweep.ended(number)
     assert state == "errored"
@@ -136,7 +136,7 @@ def test_an_error_before_the_first_row_is_a_failure_with_its_reason(tmp_path):
 
 def test_an_error_after_some_rows_is_a_failure_too(tmp_path):
     sweep = Sweep(tmp_path)
-    number = sweep.run_one(row(0), row(1), error=True, written="boom")
+    number = sweep.run_one(row(0), row(1), written="boom")
     assert sweep.told(number).state.name == "FAIL"
     assert sweep.ended(number) == ("errored", "boom")
 
@@ -155,6 +155,56 @@ def test_a_trial_whose_worker_died_is_proposed_again_before_any_other_three_time
     assert "died 4 times" in reason
     assert sweep.told(0).state.name == "FAIL"
     assert sweep.run_one(row(0), row(1), row(2)) == 1
+
+
+def test_a_trial_that_gets_on_between_its_workers_deaths_is_never_given_up(tmp_path):
+    """On machines that are taken away again and again."""
+    sweep = Sweep(tmp_path)
+    for life in range(12):
+        assert sweep.run_one(error=True) == 0
+        write_json(sweep.record.trial_folder(0) / "busy.json", {"seconds": 60.0 * (life + 1)})  # as at a checkpoint
+    assert sweep.ended(0) == ("running", None)
+    assert [sweep.run_one(error=True) for _ in range(4)] == [0] * 4
+    assert sweep.ended(0)[0] == "errored"
+
+
+def test_a_worker_that_dies_between_the_reason_of_its_failure_and_the_row_is_continued(tmp_path):
+    """It was out of memory, say, and killed for it before it could write the row."""
+    sweep = Sweep(tmp_path)
+    assert sweep.run_one(row(0), error=True, written="no memory for 7 GB") == 0
+    assert sweep.ended(0) == ("running", None)
+    assert sweep.run_one(row(1, FLOOR, failure="infeasible")) == 0
+    assert sweep.ended(0) == ("infeasible", "no memory for 7 GB")
+
+
+def test_five_faults_in_a_row_close_the_sweep_before_they_use_up_its_trials(tmp_path):
+    sweep = Sweep(tmp_path, SPEC, "trials=20")
+    for _ in range(4):
+        sweep.run_one(written="OSError: no space left")
+    sweep.run_one(row(0, FLOOR, failure="diverged"), written="the loss is inf")
+    for number in range(5, 10):
+        assert sweep.closing.why is None
+        assert sweep.run_one(written="OSError: no space left") == number
+    assert sweep.closing.why == "5 trials in a row failed"
+    assert sweep.run_one() is None
+    assert len(sweep.record.trials()) == 10
+
+
+def test_no_more_is_proposed_than_there_is_room_for_and_a_cluster_may_grow(tmp_path):
+    """What is proposed before there is room for it is proposed without the results that come in the meantime."""
+    sweep, room = Sweep(tmp_path), [2]
+    sweep.bridge, *_ = make_bridge(sweep.spec, sweep.record, room=lambda: room[0])
+    assert [sweep.bridge.suggest(name)["number"] for name in "ab"] == [0, 1]
+    assert sweep.bridge.suggest("c") is None
+    assert len(sweep.record.trials()) == 2
+    room[0] = 3
+    assert sweep.bridge.suggest("d")["number"] == 2
+    room[0] = 0
+    for number, name in enumerate("abd"):
+        assert sweep.bridge.suggest("e") is None
+        RowLog(sweep.record.trial_folder(number)).append(row(2))
+        sweep.bridge.on_trial_complete(name)
+    assert sweep.bridge.suggest("f")["number"] == 3, "with no room at all one waits, for which a cluster grows"
 
 
 def test_a_trial_that_was_stopped_is_stopped_even_if_its_worker_dies_then(tmp_path):
@@ -205,7 +255,7 @@ def test_the_studys_best_trial_is_the_best_of_the_completed(tmp_path):
     sweep.run_one(row(0), row(1), row(2, FLOOR, failure="diverged"), written="nan")
     completed = sweep.run_one(row(0), row(1), row(2, 10.0))
     best = sweep.run_one(row(0), row(1), row(2, 20.0))
-    sweep.run_one(row(0), row(1), error=True, written="boom")
+    sweep.run_one(row(0), row(1), written="boom")
     assert completed is not None
     assert sweep.study.best_trial.number == best
 
@@ -215,7 +265,7 @@ def test_no_trial_stays_open_in_the_study(tmp_path):
     sweep.run_one(row(0), row(1), row(2))
     sweep.run_one(row(0), stopped=True)
     sweep.run_one(row(0, FLOOR, failure="diverged"))
-    sweep.run_one(error=True, written="boom")
+    sweep.run_one(written="boom")
     assert all(trial.state.is_finished() for trial in sweep.study.trials)
 
 

@@ -335,6 +335,22 @@ def test_what_a_store_missed_is_sent_when_it_is_back(root, tmp_path):
     assert mirrored_uri(record) == uri
 
 
+def test_what_a_server_missed_goes_to_the_server_of_the_spec_though_it_never_answered(root, tmp_path):
+    """Or a finished sweep would be sent to the root's own database, and the server would never get it."""
+    record = _record(tmp_path, "unheard", trials=1)
+    assert mirrored_uri(record) == default_uri(tmp_path)
+    record.write_spec("name: unheard\ntracking_uri: http://127.0.0.1:1\n")
+    assert _mirror(record, "http://127.0.0.1:1") != []
+    assert mirrored_uri(record) == "http://127.0.0.1:1"
+
+
+def test_a_sweep_without_a_trial_leaves_nothing_there(root):
+    """It is discarded when it is closed before its first trial, and a run of its name would stay."""
+    record = _record(root, "discarded")
+    assert _mirror(record) == []
+    assert _runs(record) == {}
+
+
 def test_a_dead_server_neither_raises_nor_blocks_and_is_told_of_once(tmp_path, capsys):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -361,7 +377,7 @@ def test_a_server_that_is_away_is_asked_ever_less_often(tmp_path):
     asked = 0
     with socket.create_server(("127.0.0.1", 0)) as door:
         door.settimeout(0.05)
-        record = _record(tmp_path, "away")
+        record = _record(tmp_path, "away", trials=1)
         mirror = Mirror(record, f"http://127.0.0.1:{door.getsockname()[1]}", interval_s=0.01)
         mirror.start()
         begin = time.monotonic()

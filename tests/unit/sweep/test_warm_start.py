@@ -129,6 +129,33 @@ def test_a_trial_that_differs_in_a_knob_that_is_not_searched_is_another_training
         find_earlier(other, tmp_path / "sweeps")
 
 
+def test_a_trial_with_another_value_of_a_knob_that_is_not_asked_at_its_point_is_another_training(tmp_path):
+    """A sweep that searched the rate everywhere tells one that asks it only beside `cls` nothing of other poolings."""
+    everywhere = load(tmp_path, SPEC)
+    record = earlier(tmp_path, everywhere)
+    default = everywhere.train.flatten()
+    for number, rate in ((4, 5e-3), (5, default["optim.learning_rate"])):
+        point = {"optim.learning_rate": rate, "encoder.pooling": "avg_last_hidden"}
+        record.add_trial(number, point, default | point)
+        RowLog(record.trial_folder(number)).append(row(2, 41.0))
+        record.end_trial(number, "completed")
+    text = SPEC.replace("1e-2, log: true}", "1e-2, log: true, when: {encoder.pooling: cls}}")
+    found = find_earlier(load(tmp_path, text, "sampler.warm_start=old"), tmp_path / "sweeps").trials
+    assert [told["point"] for told in found if told["point"]["encoder.pooling"] != "cls"] == [
+        {"encoder.pooling": "avg_last_hidden"}
+    ]
+
+
+def test_a_sweep_on_another_corpus_is_taken_with_a_note(tmp_path):
+    spec = load(tmp_path, SPEC, "sampler.warm_start=old")
+    earlier(tmp_path, spec)
+    assert "corpus" not in " ".join(find_earlier(spec, tmp_path / "sweeps").notes)
+    other = load(tmp_path, SPEC, "sampler.warm_start=old", "data.corpus=sentences.txt")
+    found = find_earlier(other, tmp_path / "sweeps")
+    assert len(found.trials) == 3
+    assert "old trained on another corpus" in found.notes[0]
+
+
 def test_of_a_sweep_with_other_rungs_only_completed_trials_are_taken_with_their_last_score(tmp_path):
     spec = load(tmp_path, SPEC, "sampler.warm_start=old")
     earlier(tmp_path, spec)

@@ -1,0 +1,69 @@
+"""SIGINT and SIGTERM, sent to this process: the first closes, the second or the end of the grace ends at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from sweep.errors import Exit
+from sweep.signals import Signals, Stopped
+
+
+def send(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.TERMINATED)])
+def test_the_first_signal_closes_and_the_second_ends_at_once(number, code):
+    closed: list[str] = []
+    with Signals() as signals:
+        signals.close = closed.append
+        send(number)
+        assert (len(closed), signals.exit) == (1, code)
+        with pytest.raises(Stopped):
+            send(number)
+    assert len(closed) == 1
+    assert signals.exit == code
+
+
+def test_the_code_is_that_of_the_first_signal():
+    with Signals() as signals:
+        signals.close = lambda why: None
+        send(signal.SIGINT)
+        with pytest.raises(Stopped):
+            send(signal.SIGTERM)
+    assert signals.exit == Exit.INTERRUPTED
+
+
+def test_before_there_is_anything_to_save_one_signal_ends_at_once():
+    with Signals() as signals, pytest.raises(Stopped):
+        send(signal.SIGINT)
+    assert signals.exit == Exit.INTERRUPTED
+
+
+def test_the_end_of_the_grace_after_sigterm_ends_at_once(monkeypatch):
+    monkeypatch.setenv("STSWEEP_GRACE_S", "1.2")  # a second of it is kept for the end
+    with Signals() as signals:
+        signals.close = lambda why: None
+        send(signal.SIGTERM)
+        begin = time.monotonic()
+        with pytest.raises(Stopped):
+            time.sleep(5)
+        assert time.monotonic() - begin < 2
+
+
+def test_a_signal_when_all_is_concluded_is_only_noted():
+    with Signals() as signals:
+        signals.conclude()
+        send(signal.SIGTERM)
+    assert signals.exit == Exit.TERMINATED
+
+
+def test_the_handlers_of_before_come_back():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with Signals():
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] != before
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
