@@ -48,6 +48,7 @@ _RAY = {
     # A trial that was paused or failed before its first rung has reported nothing; Tune would end the sweep for it.
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # sweep/signals.py has its own
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000000",  # else one actor starts after the other; the bridge knows the room
     # Ray's agents outlive a killed Ray by five of these, 75 s by default; some by 60 s more, which nothing shortens.
     "RAY_DASHBOARD_AGENT_CHECK_PARENT_INTERVAL_S": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # as in the workers
@@ -130,8 +131,15 @@ def prepare_sweep(spec: SweepSpec, record: Record, job: Job) -> None:
     record.write_baselines(ray.get(preparing.remote(first_config(spec), job)))
 
 
-def run_trials(spec: SweepSpec, record: Record, job: Job, at_once: int, signals: Signals) -> str | None:
+def run_trials(spec: SweepSpec, record: Record, job: Job, at_once: int | None, signals: Signals) -> str | None:
     """Run every trial of a prepared sweep that has not ended; returns when all have, or when the sweep was closed.
+
+    Args:
+        spec: the sweep's.
+        record: driven by this process.
+        job: what the trials share.
+        at_once: trials at once; None: what the cluster has room for.
+        signals: told how to close the sweep.
 
     Returns:
         Why the sweep was closed before its trials were all run (a limit, a target, a signal); None when it was not.
@@ -143,7 +151,8 @@ def run_trials(spec: SweepSpec, record: Record, job: Job, at_once: int, signals:
 
     from sweep.searcher import make_bridge
 
-    bridge, scheduler, closing = make_bridge(spec, record, room=partial(_room, spec.resources))
+    room = partial(_room, spec.resources) if at_once is None else lambda: at_once
+    bridge, scheduler, closing = make_bridge(spec, record, room=room)
     folders = record.folder.resolve() / "trials"
 
     def trial(config: dict[str, Any]) -> None:
@@ -155,8 +164,7 @@ def run_trials(spec: SweepSpec, record: Record, job: Job, at_once: int, signals:
         tune_config=tune.TuneConfig(
             search_alg=bridge,
             scheduler=scheduler,
-            num_samples=-1,  # the searcher says when it has no more
-            max_concurrent_trials=at_once,
+            num_samples=-1,  # the searcher says when it has no more, and when there is no room
             reuse_actors=True,  # a new actor imports torch again: 2.6 s against 0.5 s
             trial_name_creator=lambda ray_trial: f"{ray_trial.config['number']:04d}",
             trial_dirname_creator=lambda ray_trial: f"{ray_trial.config['number']:04d}",

@@ -34,8 +34,9 @@ def plan_json(plan: Plan, estimate: Estimate | None = None) -> dict[str, Any]:
 def plan_text(plan: Plan, estimate: Estimate | None = None) -> str:
     """What a sweep will do, for a person."""
     layers = ", ".join(f"{name} ({count} layers)" if count else name for name, count in plan.layers.items())
+    fitting = "as many as fit" if plan.most_at_once is None else f"as many as fit, at most {plan.most_at_once},"
     lines = [
-        f"{plan.trials} trials of {layers}; {plan.at_once or 'as many as fit'} at once",
+        f"{plan.trials} trials of {layers}; {plan.at_once or fitting} at once",
         f"corpus {plan.corpus_sentences:,} sentences; objective {plan.pairs:,} pairs",
         *_rungs(plan),
         _sentences(plan),

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.errors import Problem, Refused
 
 if TYPE_CHECKING:
     from sweep.spec.sweep_spec import Resources
+
+
+_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def cpus_here() -> int:
+    """CPUs that Ray counts on this machine: all, or as many whole ones as a container's quota (cgroup v2) allows."""
+    there = os.cpu_count() or 1
+    try:
+        quota, period = map(int, _CPU_QUOTA.read_text(encoding="utf-8").split())
+    except (OSError, ValueError):  # no such file, or "max": no quota
+        return there
+    return min(there, max(1, quota // period))
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,7 @@ def resume(
     has_ended = len(trials) == record.about["trials"] and all(trial.ended is not None for trial in trials)
     # A driver that was killed after the last end may have left the study behind: that is mended by driving.
     if has_ended and not more_trials and "ended" in record.sessions()[-1]:
+        record.write_spec(spec.to_yaml())  # where `stsweep ui` looks for the server
         mirror = Mirror(record, spec.tracking_uri or default_uri(root))
         mirror.start()
         _send_the_rest(mirror)
@@ -155,9 +156,10 @@ def _again(record: Record) -> Iterator[None]:
 
 
 def _more(spec: SweepSpec, record: Record) -> str:
+    look = f"stsweep {'best' if best_trial(record.trials()) else 'status'} {record.argument}"
     if spec.sampler.name == "grid":
-        return f"stsweep best {record.argument}"
-    return f"stsweep best {record.argument}, or for more trials: stsweep extend {record.argument} --trials MORE"
+        return look
+    return f"{look}, or for more trials: stsweep extend {record.argument} --trials MORE"
 
 
 def recorded_spec(record: Record) -> SweepSpec:
@@ -203,7 +205,7 @@ def _drive_to_the_end(
     if signals.exit is not None:
         return signals.exit
     unfinished = len(trials) < record.about["trials"] or any(trial.ended is None for trial in trials)
-    if unfinished and why is None:
+    if unfinished and not (why or "").startswith("stop."):  # not by a limit of its own
         return Exit.INTERRUPTED
     return Exit.DONE if best_trial(trials) else Exit.NONE_COMPLETED
 
@@ -222,9 +224,8 @@ def _drive(
         signals.install()
         fit = fitting(spec.resources, machine)
         # A cluster may grow with what waits for it, from no worker at all; this machine cannot.
-        waiting = spec.resources.concurrent or record.about["trials"] + more_trials
-        at_once = slots(spec.resources, machine) if address is None else waiting
-        now = min(fit, at_once)
+        at_once = slots(spec.resources, machine) if address is None else None
+        now = min(fit, spec.resources.concurrent or fit)
         record.change(slots=now or None)
         print(f"{machine.cpus:g} CPUs, {machine.gpus:g} GPUs: {now} trials at once; preparing", file=sys.stderr)
         job = job_of(spec, pause=record.pause_file.resolve())

@@ -41,7 +41,7 @@ MOST_DEATHS = 3
 """Times in a row that a trial whose worker died (killed, preempted, its node gone) is continued without having got any
 further: no new row, no new checkpoint."""
 MOST_ERRORS = 5
-"""Trials in a row that fail by a fault before the sweep closes: the fault is then not theirs (a full disk, say)."""
+"""Trials in a row that fail by a fault before the sweep closes: it is then not theirs (data that cannot be read)."""
 _KILLED_FOR_MEMORY = "running low on memory"
 """In Ray's message (`ray.exceptions.OutOfMemoryError`), which Tune keeps as the trial's error."""
 
@@ -68,7 +68,7 @@ class Bridge(Searcher):
         spec: SweepSpec,
         record: Record,
         study: Study,
-        scheduler: RungScheduler,
+        scheduler: LimitedScheduler,
         ledger: Ledger,
         closing: Closing,
         room: Callable[[], float],
@@ -82,18 +82,20 @@ class Bridge(Searcher):
         self._kept = KeptEncoders(record, spec.keep_best)
         self._numbers: dict[str, int] = {}
         self._deaths: Counter[int] = Counter()
-        self._busy_at_death: dict[int, float] = {}
+        self._reached: dict[int, object] = {}
         self._errors = 0
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """The next trial's number and flat configuration; FINISHED when all have ended.
 
-        None while the last ones run, and while as many are proposed as there is room for: Tune asks for as many as may
-        ever run at once, also where most would wait, and what is proposed early is proposed without their results.
+        None while the last ones run, and while as many are proposed as there is room for: what is proposed earlier is
+        proposed without the results that come in the meantime.
 
         Unfinished trials, of an earlier driver or of a dead worker, come first. A point that breaks a rule over several
         knobs is infeasible at once, and the next one is asked for.
         """
+        for lost in self._scheduler.take_lost():
+            self.on_trial_complete(lost, error=True)
         if self._numbers and len(self._numbers) >= self._room():
             return None
         while self._unfinished and not self._closing_now():
@@ -146,6 +148,8 @@ class Bridge(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Decide the final state from the trial's rows, write it to the record, and tell the study."""
+        if trial_id not in self._numbers:
+            return  # Tune may tell an end twice
         self._end(self._numbers[trial_id], error=error)
         del self._numbers[trial_id]  # not before: what could not be written is told again, as an error
 
@@ -155,15 +159,22 @@ class Bridge(Searcher):
         state, reason = self._judge(number, error)
         if state != "interrupted":
             self._finish(number, state, reason)
+            self._count_errors(state, reason)
         elif error:
             self._unfinished.insert(0, self._record.trial(number))
 
     def _count_death(self, number: int) -> None:
-        busy = self._record.trial(number).busy_seconds
-        if busy > self._busy_at_death.get(number, 0.0):
+        reached = self._record.reached(number)
+        if reached != self._reached.get(number):
             self._deaths[number] = 0
-        self._busy_at_death[number] = busy
+        self._reached[number] = reached
         self._deaths[number] += 1
+
+    def _count_errors(self, state: TrialState, reason: str | None) -> None:
+        self._errors = self._errors + 1 if state == "errored" else 0
+        if self._errors == MOST_ERRORS:
+            last = (reason or "").strip().rpartition("\n")[2]
+            self._closing.close(f"{MOST_ERRORS} trials in a row failed, the last by {last}")
 
     def _finish(self, number: int, state: TrialState, reason: str | None) -> None:
         self._record.end_trial(number, state, reason)
@@ -173,9 +184,6 @@ class Bridge(Searcher):
         self._ledger.add_busy(number, trial.busy_seconds)
         self._ledger.add_end(number, state, trial.score)
         self._kept.add(trial)
-        self._errors = self._errors + 1 if state == "errored" else 0
-        if self._errors == MOST_ERRORS:
-            self._closing.close(f"{MOST_ERRORS} trials in a row failed")
 
     def _judge(self, number: int, error: bool) -> tuple[TrialState, str | None]:
         folder = self._record.trial_folder(number)
@@ -231,11 +239,12 @@ class LimitedScheduler(RungScheduler):
         super().on_trial_remove(tune_controller, trial)
         self._open.pop(trial.trial_id, None)
 
-    def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        for trial in [each for each in self._open.values() if each.status == "ERROR"]:
-            self.on_trial_error(tune_controller, trial)
-            tune_controller.search_alg.on_trial_complete(trial.trial_id, error=True)
-        return super().choose_trial_to_run(tune_controller)
+    def take_lost(self) -> list[str]:
+        """Ray's identifiers of the trials that Tune has failed so, each once."""
+        lost = [trial for trial in self._open.values() if trial.status == "ERROR"]
+        for trial in lost:
+            self.on_trial_error(None, trial)
+        return [trial.trial_id for trial in lost]
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         action = super().on_trial_result(tune_controller, trial, result)

@@ -131,7 +131,7 @@ def best_text(record: Record) -> str:
     ]
     untrained = record.baselines().get("untrained")
     if untrained is not None and row.score < untrained:
-        lines.append("the encoder scores higher before any training: no trial of this sweep is worth taking")
+        lines.append("which is below the untrained encoder of the first configuration")
     return "\n".join(lines)
 
 

@@ -48,6 +48,7 @@ class _RayTrial:
 
     trial_id: str
     config: dict[str, Any]
+    status: str = "RUNNING"
 
 
 @dataclass

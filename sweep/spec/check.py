@@ -20,7 +20,7 @@ from sweep.advice import advice
 from sweep.errors import Problem, Refused, Unreachable
 from sweep.footprint import Disk, disk_of, disk_problem, upload_bytes
 from sweep.forecast import expected_total, reaching
-from sweep.resources import Machine, slots
+from sweep.resources import Machine, cpus_here, slots
 from sweep.root import argument
 from sweep.spec.misfits import misfits, shapes_of, values_of
 from sweep.spec.space import trial_count
@@ -54,6 +54,7 @@ class Plan:
         pairs: Scored pairs of the objective.
         layers: Encoder → transformer layers it has; None where its `config.json` is not on this disk.
         at_once: Trials at once on this machine; None for a cluster.
+        most_at_once: What the spec allows anywhere; None without a limit.
         disk: What the sweep's folder will hold.
         upload_bytes: What goes to the workers: the code.
         limits: Keys of `stop` that may end the sweep early.
@@ -69,6 +70,7 @@ class Plan:
     pairs: int
     layers: Mapping[str, int | None]
     at_once: int | None
+    most_at_once: int | None
     disk: Disk
     upload_bytes: int
     limits: Mapping[str, float]
@@ -118,6 +120,7 @@ def check(spec: SweepSpec, *, address: str | None = None, root: Path | None = No
         pairs=pairs,
         layers={name: shapes[name].layers for name in values_of(spec, "encoder.name")},
         at_once=at_once,
+        most_at_once=spec.resources.concurrent,
         disk=disk,
         upload_bytes=upload_bytes(),
         limits=_limits(spec),
@@ -218,7 +221,7 @@ def is_absent(name: str) -> bool:
 
 
 def _at_once(spec: SweepSpec, problems: list[Problem]) -> int | None:
-    machine = Machine(cpus=os.cpu_count() or 1, gpus=_count_gpus() if spec.resources.gpus else 0)
+    machine = Machine(cpus=cpus_here(), gpus=_count_gpus() if spec.resources.gpus else 0)
     try:
         return slots(spec.resources, machine)
     except Refused as refused:

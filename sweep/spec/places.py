@@ -13,6 +13,7 @@ from sweep.spec.yaml_file import KeyPath
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _DEMO = "demo"
+_SQLITE = "sqlite:///"
 
 
 def resolve_places(tree: dict[str, Any], findings: Findings) -> dict[str, Any]:
@@ -38,6 +39,8 @@ def resolve_places(tree: dict[str, Any], findings: Findings) -> dict[str, Any]:
         _named(point)
     if isinstance(tree.get("data_dir"), str) and tree["data_dir"]:
         tree["data_dir"] = _absolute(tree["data_dir"])
+    if isinstance(uri := tree.get("tracking_uri"), str) and uri.startswith(_SQLITE):
+        tree["tracking_uri"] = _SQLITE + _absolute(uri.removeprefix(_SQLITE))
     return tree
 
 

@@ -132,13 +132,13 @@ def _check_step(knob: str, low: float, high: float, step: float, findings: Findi
     # Fractions of the written digits: in binary, 0.3 is no multiple of 0.1. Optuna would lower `high` with a warning.
     start, stride = Fraction(str(low)), Fraction(str(step))
     whole, rest = divmod(Fraction(str(high)) - start, stride)
-    if rest:
+    if not whole:
+        findings.add(path, f"{step:.15g} is more than the range from {low} to {high}; give at most {high - low:.15g}")
+    elif rest:
         fitting = start + whole * stride
-        lower = f"lower high to {float(fitting):g} or " if whole else ""
-        message = (
-            f"steps of {step} from {low} do not meet high = {high}; {lower}raise high to {float(fitting + stride):g}"
-        )
-        findings.add(path, message)
+        higher = float(fitting + stride)
+        message = f"steps of {step} from {low} do not meet high = {high}; lower high to {float(fitting):g} or raise"
+        findings.add(path, f"{message} high to {higher:g}")
 
 
 def points(grids: Sequence[Grid], train: TrainConfig) -> list[dict[str, Any]]:

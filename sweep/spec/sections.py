@@ -17,7 +17,9 @@ def _whole(value: float | None) -> float | None:
     return int(value) if value is not None and value == int(value) else value
 
 
-Grace = Annotated[Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=10**12)] | None, AfterValidator(_whole)]
+Grace = Annotated[
+    Annotated[int, Field(ge=1, le=10**12)] | Annotated[float, Field(gt=0, le=10**12)] | None, AfterValidator(_whole)
+]
 
 
 class Sampler(Section):

@@ -95,7 +95,7 @@ def _outside(given: Distribution, value: Any) -> str | None:
             nearest(value, [text for text in given.choices if isinstance(text, str)]) if isinstance(value, str) else ""
         )
         return f"is not among the choices of the search, {', '.join(map(show, given.choices))}{close}"
-    if not given.low <= value <= given.high:
+    if value is None or not given.low <= value <= given.high:
         return f"lies outside the search, {given.low} to {given.high}"
     if given.step is not None:
         start, stride = Fraction(str(given.low)), Fraction(str(given.step))

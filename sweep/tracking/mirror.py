@@ -39,12 +39,10 @@ def default_uri(root: Path) -> str:
 
 
 def mirrored_uri(record: Record) -> str:
-    """Where a sweep is sent to: what its spec says, whether or not it ever answered; else the root's own database.
-
-    The root may have moved since.
-    """
-    said = read_yaml(record.folder / "spec.yaml").data.get("tracking_uri")
-    return said or read_sent(record).uri or default_uri(record.folder.parent)
+    """Where a sweep is sent to: what its spec says, whether or not it ever answered; else the root's own database."""
+    spec = read_yaml(record.folder / "spec.yaml").data
+    said = spec["tracking_uri"] if "tracking_uri" in spec else read_sent(record).uri  # a record of an older program
+    return said or default_uri(record.folder.parent)
 
 
 def quiet_client() -> None:
@@ -145,7 +143,8 @@ class Mirror(threading.Thread):
         except Exception as fault:
             self._fault, self._runs = fault, None
             if not self._is_away:
-                self._say(f"gets nothing for now ({_reason(fault)}); the sweep goes on, and sends the rest later")
+                later = "; the sweep goes on, and sends the rest later" if self._record.is_driven() else ""
+                self._say(f"gets nothing for now ({_reason(fault)}){later}")
             self._is_away = self._was_away = True
         else:
             if self._is_away:

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from sweep.record import Record
 
 SPEC = """\
@@ -32,11 +34,11 @@ from sweep.record import Record
 from sweep.searcher import make_bridge
 from sweep.spec.sweep_spec import load_spec
 
-folder = Path(sys.argv[1])
+folder, slots = Path(sys.argv[1]), int(sys.argv[2])
 spec = load_spec(folder / "s.yaml")
 about = {"objective": "demo dev spearman", "rungs": [64, 128, 256], "searched": list(spec.searched), "trials": 4}
 record = Record.create(folder / "sweeps", "s", spec.to_yaml(), about)
-bridge, scheduler, _ = make_bridge(spec, record)
+bridge, scheduler, _ = make_bridge(spec, record, room=lambda: slots)
 trials = str(record.folder.resolve() / "trials")
 
 
@@ -48,8 +50,8 @@ def trial(config):
     log = RowLog(Path(trials) / f"{number:04d}")
     try:
         for index in range(3):
-            # The first one is the best, and runs all the time.
-            time.sleep(3 if number else 9 if index else 0)
+            # The first one is the best, and with a slot of its own it runs all the time.
+            time.sleep(3 if number else 9 * (slots - 1) if index else 0)
             at = row(index, 90.0 - number)
             log.append(at)
             tune.report({name: getattr(at, name) for name in ("rung", "score", "rung_index", "failure", "is_end",
@@ -60,12 +62,12 @@ def trial(config):
 
 
 variables = {"TUNE_FUNCTION_THREAD_TIMEOUT_S": "1", "PYTHONPATH": os.environ["PYTHONPATH"]}
-ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL",
+ray.init(address="local", num_cpus=slots, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL",
          runtime_env={"env_vars": variables})
 tune.Tuner(
     tune.with_resources(trial, {"cpu": 1}),
     tune_config=tune.TuneConfig(
-        search_alg=bridge, scheduler=scheduler, num_samples=-1, max_concurrent_trials=2, reuse_actors=True
+        search_alg=bridge, scheduler=scheduler, num_samples=-1, reuse_actors=True
     ),
     run_config=tune.RunConfig(name="ray", storage_path=str(folder / "ray"), verbose=0),
 ).fit()
@@ -74,12 +76,13 @@ print("resets that failed:", sum((each / "death.txt").exists() for each in recor
 HOUSE = Path(__file__).parents[2]
 
 
-def test_its_trial_runs_on_another_worker_and_the_sweep_ends(tmp_path, environment):
+@pytest.mark.parametrize("slots", [1, 2])
+def test_its_trial_runs_on_another_worker_and_the_sweep_ends(slots, tmp_path, environment):
     (tmp_path / "s.yaml").write_text(SPEC)
     (tmp_path / "driver.py").write_text(DRIVER)
-    variables = environment | {"PYTHONPATH": str(HOUSE), "RAY_AIR_NEW_OUTPUT": "0"}
+    variables = environment | {"PYTHONPATH": str(HOUSE), "RAY_AIR_NEW_OUTPUT": "0", "TUNE_MAX_PENDING_TRIALS_PG": "9"}
     ran = subprocess.run(
-        [sys.executable, "driver.py", str(tmp_path)],
+        [sys.executable, "driver.py", str(tmp_path), str(slots)],
         cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-3000:]

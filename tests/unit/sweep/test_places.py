@@ -21,6 +21,18 @@ def test_corpus_variables_home_and_relative_paths_become_absolute(
     assert load(tmp_path, SMALL, "data.corpus=$CORPORA").train.data.corpus == (f"{tmp_path}/a.txt", "/b.txt")
 
 
+def test_a_database_beside_the_spec_is_the_same_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for given, found in (
+        ("sqlite:///runs.db", f"sqlite:///{tmp_path}/runs.db"),
+        ("sqlite:////data/runs.db", "sqlite:////data/runs.db"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+    ):
+        assert load(tmp_path, SMALL, f"tracking_uri={given}").tracking_uri == found
+
+
 def test_an_unset_corpus_variable_is_named_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_SUCH_CORPUS", raising=False)
     said = one_problem(tmp_path, f"{SMALL}train: {{data: {{corpus: $NO_SUCH_CORPUS}}}}\n")

@@ -22,6 +22,7 @@ PLAN = Plan(
     pairs=435,
     layers={"student": 6, "some/model": None},
     at_once=2,
+    most_at_once=None,
     disk=DISK,
     upload_bytes=900_000,
     limits={"wall_hours": 8, "plateau_trials": 20, "plateau_gain": 0.1},
@@ -61,6 +62,7 @@ def test_what_is_not_known_is_not_invented() -> None:
     )
     said = plan_text(unknown)
     assert "as many as fit at once" in said
+    assert "as many as fit, at most 4, at once" in plan_text(dataclasses.replace(unknown, most_at_once=4))
     assert "1,600 (10), 6,400 (?)" in said
     assert "at most 64,000 if nothing is stopped" in said
     assert "size is not known" in said and "free" not in said and "None" not in said

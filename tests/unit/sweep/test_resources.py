@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import pytest
+from ray._private.utils import _get_docker_cpus
 
 from sweep.errors import Refused
-from sweep.resources import Machine, slots, threads
+from sweep.resources import Machine, cpus_here, slots, threads
 from sweep.spec.sweep_spec import Resources
+
+
+@pytest.mark.parametrize("quota", ["200000 100000", "350000 100000", "9900000 100000", "max 100000", None])
+def test_a_containers_quota_counts_as_ray_counts_it(quota, tmp_path, monkeypatch):
+    path = tmp_path / "cpu.max"
+    if quota is not None:
+        path.write_text(f"{quota}\n")
+    monkeypatch.setattr("sweep.resources._CPU_QUOTA", path)
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    rays = _get_docker_cpus("/no/file", "/no/file", "/no/file", str(path))
+    assert cpus_here() == (16 if rays is None else min(16, int(rays)))
 
 
 @pytest.mark.parametrize(

@@ -162,9 +162,19 @@ def test_a_trial_that_gets_on_between_its_workers_deaths_is_never_given_up(tmp_p
     sweep = Sweep(tmp_path)
     for life in range(12):
         assert sweep.run_one(error=True) == 0
-        write_json(sweep.record.trial_folder(0) / "busy.json", {"seconds": 60.0 * (life + 1)})  # as at a checkpoint
+        (sweep.record.trial_folder(0) / "checkpoint").mkdir(exist_ok=True)
+        write_json(sweep.record.trial_folder(0) / "checkpoint" / "manifest.json", {"life": life})
     assert sweep.ended(0) == ("running", None)
     assert [sweep.run_one(error=True) for _ in range(4)] == [0] * 4
+    assert sweep.ended(0)[0] == "errored"
+
+
+def test_to_have_run_for_longer_is_not_to_have_got_on(tmp_path):
+    """A fault of the accelerator ends the process after its time is noted, and comes again at the same step."""
+    sweep = Sweep(tmp_path)
+    for life in range(4):
+        assert sweep.run_one(error=True) == 0
+        write_json(sweep.record.trial_folder(0) / "busy.json", {"seconds": 60.0 * (life + 1)})
     assert sweep.ended(0)[0] == "errored"
 
 
@@ -185,7 +195,7 @@ def test_five_faults_in_a_row_close_the_sweep_before_they_use_up_its_trials(tmp_
     for number in range(5, 10):
         assert sweep.closing.why is None
         assert sweep.run_one(written="OSError: no space left") == number
-    assert sweep.closing.why == "5 trials in a row failed"
+    assert sweep.closing.why == "5 trials in a row failed, the last by OSError: no space left"
     assert sweep.run_one() is None
     assert len(sweep.record.trials()) == 10
 

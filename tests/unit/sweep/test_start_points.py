@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from sweep.spec.space import distributions, start_points
-from tests.unit.sweep.specs import SMALL, load, one_problem, refusal
+from tests.unit.sweep.specs import SMALL, load, one_problem
 
 SEARCH = """\
 search:
@@ -51,6 +51,13 @@ def test_optuna_tries_the_points_as_they_are(tmp_path: Path, recwarn: pytest.War
         asked = study.ask(distributions(spec)).params
         assert asked | point == asked
     assert not [warning for warning in recwarn if "out of the range" in str(warning.message)]
+
+
+def test_a_knob_that_may_be_null_is_not_null_where_a_range_is_searched(tmp_path: Path) -> None:
+    said = one_problem(
+        tmp_path, f"{SMALL}search: {{encoder.dropout: {{low: 0, high: 0.3}}}}\npoints: [{{encoder.dropout: null}}]\n"
+    )
+    assert "null lies outside the search, 0.0 to 0.3" in said
 
 
 @pytest.mark.parametrize(
