@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from sweep.spec.space import distributions, start_points
-from tests.unit.sweep.specs import SMALL, load, one_problem
+from tests.unit.sweep.specs import SMALL, load, one_problem, refusal
 
 SEARCH = """\
 search:
