@@ -5,10 +5,10 @@ report goes to the scheduler first, and to the searcher only if the trial goes o
 returned, ends with `on_trial_complete` of the scheduler, then of the searcher. A trial that raised ends with
 `on_trial_error` and `on_trial_complete(error=True)`. The row of a report is in the record before the scheduler hears.
 
-Tune without `max_concurrent_trials` keeps one proposal pending beside the running trials, made before their next
-results are known; our driver sets it, and keeps one pending on a cluster alone, which may grow. Here a searcher is
-asked only when a slot is free, so the plain peer is simulated without that pending proposal: with fresher results than
-Tune would give it.
+Tune by itself keeps one proposal pending beside the running trials, made before their next results are known; our
+searcher says when there is no room, and keeps one pending on a cluster alone, which may grow. Here a searcher is asked
+only when a slot is free, so the plain peer is simulated without that pending proposal: with fresher results than Tune
+would give it.
 """
 
 from __future__ import annotations
