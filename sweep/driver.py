@@ -142,7 +142,8 @@ def run_trials(spec: SweepSpec, record: Record, job: Job, at_once: int | None, s
         signals: told how to close the sweep.
 
     Returns:
-        Why the sweep was closed before its trials were all run (a limit, a target, a signal); None when it was not.
+        Why the sweep was closed before its trials were all run (a limit, a target, faults in a row, a signal); None
+        when it was not.
 
     Raises:
         Stopped: a second signal came, or the grace after SIGTERM is over.

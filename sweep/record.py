@@ -224,12 +224,6 @@ class Record:
         write_json(folder / "trial.json", about)
         return folder
 
-    def reached(self, number: int) -> tuple[int, int]:
-        """How far a trial has got: its rows, and when its checkpoint was written (in ns; 0 without one)."""
-        folder = self.trial_folder(number)
-        manifest = folder / "checkpoint" / "manifest.json"
-        return len(RowLog(folder).read()), manifest.stat().st_mtime_ns if manifest.exists() else 0
-
     def notes(self, number: int) -> dict[str, Any]:
         """The sampler's notes on a trial."""
         notes: dict[str, Any] = read_json(self.trial_folder(number) / "trial.json").get("notes", {})

@@ -101,6 +101,12 @@ def busy_seconds(folder: Path, rows: Sequence[Row]) -> float:
     return max(noted, rows[-1].busy_seconds if rows else 0.0)
 
 
+def reached(folder: Path) -> tuple[int, int]:
+    """How far the trial of a folder has got: its rows, and when its checkpoint was written (in ns; 0 without one)."""
+    manifest = folder / "checkpoint" / "manifest.json"
+    return len(RowLog(folder).read()), manifest.stat().st_mtime_ns if manifest.exists() else 0
+
+
 def best_trial(trials: list[Trial]) -> Trial | None:
     """The completed trial (it reached the top rung) with the highest score; None if no trial completed."""
     completed = [trial for trial in trials if trial.state == "completed"]

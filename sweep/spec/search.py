@@ -133,7 +133,7 @@ def _check_step(knob: str, low: float, high: float, step: float, findings: Findi
     start, stride = Fraction(str(low)), Fraction(str(step))
     whole, rest = divmod(Fraction(str(high)) - start, stride)
     if not whole:
-        findings.add(path, f"{step:.15g} is more than the range from {low} to {high}; give at most {high - low:.15g}")
+        findings.add(path, f"the step is more than the range from {low} to {high}; give at most {high - low:.15g}")
     elif rest:
         fitting = start + whole * stride
         higher = float(fitting + stride)

@@ -173,10 +173,16 @@ objective: {task: demo, split: dev}
 """
 
 
-def test_a_trial_that_fails_before_its_first_rung_ends_itself_and_not_the_sweep(workshop, stsweep):
+@pytest.fixture(scope="module")
+def cut(workshop):
+    """An encoder that is there and cannot be loaded."""
     shutil.copytree(workshop / "encoder", workshop / "cut")
     tokenizer = workshop / "cut" / "tokenizer.json"
     tokenizer.write_text(tokenizer.read_text()[:200])
+
+
+@pytest.mark.usefixtures("cut")
+def test_a_trial_that_fails_before_its_first_rung_ends_itself_and_not_the_sweep(workshop, stsweep):
     (workshop / "broken.yaml").write_text(BROKEN)
     ran = stsweep("run", "broken.yaml")
     assert ran.returncode == 0, ran.stderr
@@ -184,3 +190,17 @@ def test_a_trial_that_fails_before_its_first_rung_ends_itself_and_not_the_sweep(
     assert [trial["state"] for trial in trials] == ["completed", "errored"]
     assert trials[1]["rows"] == []
     assert "tokenizer" in trials[1]["reason"] or "Traceback" in trials[1]["reason"]
+
+
+@pytest.mark.usefixtures("cut")
+def test_five_faults_in_a_row_close_the_sweep_which_is_no_success(workshop, stsweep):
+    rates = "  optim.learning_rate: {choices: [1e-5, 2e-5, 3e-5, 4e-5, 5e-5, 6e-5, 7e-5]}"
+    text = BROKEN.replace("name: broken", "name: faults").replace("search:\n", "resources: {concurrent: 1}\nsearch:\n")
+    (workshop / "faults.yaml").write_text(text.replace("./cut]}\n", f"./cut]}}\n{rates}\n"))
+    ran = stsweep("run", "faults.yaml")
+    assert ran.returncode == 130, ran.stderr
+    states = [trial["state"] for trial in json.loads(stsweep("status", "faults", "--json").stdout)["trial"]]
+    assert states == 7 * ["completed"] + 5 * ["errored"]
+    assert "closed: 5 trials in a row failed, the last by" in ran.stdout
+    assert "0 trials unfinished, 2 not begun" in ran.stdout
+    assert "to go on: stsweep resume faults" in ran.stdout

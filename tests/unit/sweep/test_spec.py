@@ -95,6 +95,11 @@ def test_an_unknown_pooling_among_choices_is_answered_with_all_fourteen_and_the_
         ("loss.temperature: {low: true, high: 1}", "finite number"),
         ("loss.temperature: {low: 0.1, high: 0.3, step: 0.1, log: true}", "exclude each other"),
         ("loss.temperature: {low: 0.1, high: 0.35, step: 0.1}", "lower high to 0.3 or raise high to 0.4"),
+        (
+            "loss.temperature: {low: 0.1, high: 0.35, step: 0.3}",
+            "the range from 0.1 to 0.35; give at most 0.25",
+        ),
+        (f"optim.batch_size: {{low: 16, high: 64, step: 1{'0' * 400}}}", "more than the range from 16 to 64"),
         ("loss.temperature: {low: 0.1, high: 0.2, step: 0}", "above 0"),
         ("optim.weight_decay: {low: 0, high: 1, log: true}", "logarithm"),
         ("optim.batch_size: {low: 32, high: 64.5}", "whole number"),
