@@ -37,6 +37,9 @@ class Signals:
 
     A context manager, for the main thread alone, where Python runs signal handlers.
 
+    What comes is counted by `signal.set_wakeup_fd`: Python calls a handler once for all signals of one number that came
+    while its main thread waited in Ray, so that two quick Ctrl-C would be one.
+
     Attributes:
         exit: the exit code that was asked for; None without a signal.
         close: called with a reason at the first signal. None: there is nothing to save, so it ends at once.
@@ -48,8 +51,12 @@ class Signals:
         self._timer: threading.Timer | None = None
         self._is_concluding = False
         self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._arrived, self._arrival = os.pipe()
+        for end in (self._arrived, self._arrival):
+            os.set_blocking(end, False)
 
     def __enter__(self) -> Self:
+        self._arrival_before = signal.set_wakeup_fd(self._arrival)
         self.install()
         return self
 
@@ -63,6 +70,9 @@ class Signals:
             self._timer.cancel()
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self._arrival_before)
+        os.close(self._arrived)
+        os.close(self._arrival)
 
     def conclude(self) -> None:
         """Ray is down and the record whole: from now on a signal is only noted, and a second one ends the process."""
@@ -71,6 +81,18 @@ class Signals:
             self._timer.cancel()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        for each in self._new():
+            self._take(each)
+
+    def _new(self) -> list[int]:
+        """Signals that came and were not taken yet, in their order; none when an earlier call took them all."""
+        try:
+            arrived = os.read(self._arrived, 4096)
+        except BlockingIOError:
+            return []
+        return [number for number in arrived if number in self._before]
+
+    def _take(self, number: int) -> None:
         again = self.exit is not None
         self.exit = self.exit or (Exit.INTERRUPTED if number == signal.SIGINT else Exit.TERMINATED)
         if self._is_concluding:

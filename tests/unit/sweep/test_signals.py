@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -27,6 +29,38 @@ def test_the_first_signal_closes_and_the_second_ends_at_once(number, code):
             send(number)
     assert len(closed) == 1
     assert signals.exit == code
+
+
+def send_all_before_python_looks(*numbers: int) -> None:
+    """As they come while the main thread waits in Ray: its handlers run after the wait, once for each number."""
+
+    def to_another_thread() -> None:
+        for number in numbers:
+            signal.pthread_kill(threading.get_ident(), number)
+
+    sender = threading.Timer(0.05, to_another_thread)
+    sender.start()
+    ctypes.CDLL(None).usleep(200_000)  # in C, without the interpreter's lock
+
+
+@pytest.mark.parametrize("numbers", [(signal.SIGINT, signal.SIGINT), (signal.SIGINT, signal.SIGTERM)])
+def test_two_signals_that_come_while_the_main_thread_waits_are_two(numbers):
+    closed: list[str] = []
+    with Signals() as signals:
+        signals.close = closed.append
+        with pytest.raises(Stopped):
+            send_all_before_python_looks(*numbers)
+        time.sleep(0.01)  # and the second is not taken again
+    assert closed == ["interrupted"]
+    assert signals.exit == Exit.INTERRUPTED
+
+
+def test_one_signal_that_comes_while_the_main_thread_waits_is_one():
+    closed: list[str] = []
+    with Signals() as signals:
+        signals.close = closed.append
+        send_all_before_python_looks(signal.SIGTERM)
+    assert closed == ["terminated"]
 
 
 def test_the_code_is_that_of_the_first_signal():
