@@ -146,7 +146,7 @@ def run_trials(spec: SweepSpec, record: Record, job: Job, at_once: int | None, s
         when it was not.
 
     Raises:
-        Stopped: a second signal came, or the grace after SIGTERM is over.
+        KeyboardInterrupt: a second signal came, or the grace after SIGTERM is over.
     """
     from ray import tune
 

@@ -19,7 +19,7 @@ from sweep.resources import fitting, slots
 from sweep.root import check_name
 from sweep.say import say
 from sweep.show import going_on_text, outcome_text
-from sweep.signals import Signals, Stopped
+from sweep.signals import Signals
 from sweep.spec import check as checks
 from sweep.spec.difference import differences
 from sweep.spec.space import trial_count
@@ -182,7 +182,7 @@ def _drive_to_the_end(
             finally:
                 signals.conclude()
                 record.release()
-        except Stopped:
+        except KeyboardInterrupt:
             why = "ended at once"
         except BaseException:
             _send_the_rest(mirror, signals.exit)

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Self
@@ -22,20 +23,17 @@ _GRACE_S = 25.0
 """From SIGTERM to the end: Kubernetes kills after 30 s."""
 _JOB_GRACE_VARIABLE = "RAY_JOB_STOP_WAIT_TIME_S"
 """From `ray job stop`'s signal to its kill, 3 s unless this is set for the head."""
-
-
-class Stopped(KeyboardInterrupt):
-    """End at once: a second signal, or the grace is over.
-
-    A KeyboardInterrupt, for Ray's waiting loop lets no other exception of a signal handler through (it would come out
-    as a SystemError), and nothing on the way takes it.
-    """
+_SHUTDOWN_S = 10.0
+"""To end Ray and the record; whoever keeps Ctrl-C pressed would leave processes behind."""
 
 
 class Signals:
-    """The first SIGINT or SIGTERM closes the sweep; a second one, or the end of the grace, raises `Stopped`.
+    """The first SIGINT or SIGTERM closes the sweep; a second one, or the end of the grace, ends it at once.
 
     A context manager, for the main thread alone, where Python runs signal handlers.
+
+    At once is by KeyboardInterrupt, for Ray's waiting loop lets no other exception of a handler through, and raises a
+    new one in its place (`check_signals` of ray/_raylet.pyx).
 
     What comes is counted by `signal.set_wakeup_fd`: Python calls a handler once for all signals of one number that came
     while its main thread waited in Ray, so that two quick Ctrl-C would be one.
@@ -50,6 +48,7 @@ class Signals:
         self.close: Callable[[str], None] | None = None
         self._timer: threading.Timer | None = None
         self._is_concluding = False
+        self._ends_at_once_since: float | None = None
         self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         self._arrived, self._arrival = os.pipe()
         for end in (self._arrived, self._arrival):
@@ -93,16 +92,17 @@ class Signals:
         return [number for number in arrived if number in self._before]
 
     def _take(self, number: int) -> None:
+        if self._ends_at_once_since is not None and time.monotonic() - self._ends_at_once_since < _SHUTDOWN_S:
+            return
         again = self.exit is not None
         self.exit = self.exit or (Exit.INTERRUPTED if number == signal.SIGINT else Exit.TERMINATED)
         if self._is_concluding:
             if again:
                 os._exit(self.exit)
             return
-        if again:
-            raise Stopped
-        if self.close is None:
-            raise Stopped
+        if again or self.close is None:
+            self._ends_at_once_since = time.monotonic()
+            raise KeyboardInterrupt
         if number == signal.SIGTERM:
             self._timer = threading.Timer(_grace_s(), os.kill, (os.getpid(), signal.SIGTERM))
             self._timer.daemon = True

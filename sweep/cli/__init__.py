@@ -7,6 +7,7 @@ Commands are thin: they parse, call one function, and print. Imports of weight s
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 
 import typer
@@ -32,6 +33,8 @@ def main() -> None:
             raise
         print(f"stsweep: {refused}", file=sys.stderr)
         code = refused.exit_code
+    if code in (Exit.INTERRUPTED, Exit.TERMINATED):  # whoever still presses Ctrl-C would change the exit code
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(code or 0)
 
 

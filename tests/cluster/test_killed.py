@@ -123,15 +123,17 @@ def test_one_signal_saves_the_running_trial_and_says_how_to_go_on(number, code, 
     check_whole(sweep, undisturbed)
 
 
-def test_a_second_ctrl_c_ends_at_once_and_leaves_no_process(workshop, environment):
-    sweep = Sweep(workshop, environment, "twice", slots=2)
+@pytest.mark.parametrize("times", [2, 12], ids=["twice", "kept pressed"])
+def test_a_second_ctrl_c_ends_at_once_and_leaves_no_process(times, workshop, environment):
+    """Nor do those that follow it, which come while Ray is ended."""
+    sweep = Sweep(workshop, environment, f"pressed-{times}", slots=2)
     try:
         driver = sweep.start()
         sweep.wait_for("trials/*/rows.jsonl")
-        os.killpg(driver.pid, signal.SIGINT)
-        time.sleep(0.05)
         begin = time.monotonic()
-        os.killpg(driver.pid, signal.SIGINT)
+        for _ in range(times):
+            os.killpg(driver.pid, signal.SIGINT)
+            time.sleep(0.05)
         assert driver.wait(timeout=30) == 130
         assert time.monotonic() - begin < 20
         assert "closed: ended at once" in sweep.log.read_text()

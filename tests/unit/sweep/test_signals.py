@@ -11,7 +11,7 @@ import time
 import pytest
 
 from sweep.errors import Exit
-from sweep.signals import Signals, Stopped
+from sweep.signals import Signals
 
 
 def send(number: int) -> None:
@@ -25,7 +25,7 @@ def test_the_first_signal_closes_and_the_second_ends_at_once(number, code):
         signals.close = closed.append
         send(number)
         assert (len(closed), signals.exit) == (1, code)
-        with pytest.raises(Stopped):
+        with pytest.raises(KeyboardInterrupt):
             send(number)
     assert len(closed) == 1
     assert signals.exit == code
@@ -48,7 +48,7 @@ def test_two_signals_that_come_while_the_main_thread_waits_are_two(numbers):
     closed: list[str] = []
     with Signals() as signals:
         signals.close = closed.append
-        with pytest.raises(Stopped):
+        with pytest.raises(KeyboardInterrupt):
             send_all_before_python_looks(*numbers)
         time.sleep(0.01)  # and the second is not taken again
     assert closed == ["interrupted"]
@@ -63,17 +63,28 @@ def test_one_signal_that_comes_while_the_main_thread_waits_is_one():
     assert closed == ["terminated"]
 
 
+def test_signals_that_follow_the_second_do_not_disturb_the_end():
+    with Signals() as signals:
+        signals.close = lambda why: None
+        send(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
+        send(signal.SIGINT)
+        signals.conclude()
+        send(signal.SIGINT)
+
+
 def test_the_code_is_that_of_the_first_signal():
     with Signals() as signals:
         signals.close = lambda why: None
         send(signal.SIGINT)
-        with pytest.raises(Stopped):
+        with pytest.raises(KeyboardInterrupt):
             send(signal.SIGTERM)
     assert signals.exit == Exit.INTERRUPTED
 
 
 def test_before_there_is_anything_to_save_one_signal_ends_at_once():
-    with Signals() as signals, pytest.raises(Stopped):
+    with Signals() as signals, pytest.raises(KeyboardInterrupt):
         send(signal.SIGINT)
     assert signals.exit == Exit.INTERRUPTED
 
@@ -84,7 +95,7 @@ def test_the_end_of_the_grace_after_sigterm_ends_at_once(monkeypatch):
         signals.close = lambda why: None
         send(signal.SIGTERM)
         begin = time.monotonic()
-        with pytest.raises(Stopped):
+        with pytest.raises(KeyboardInterrupt):
             time.sleep(5)
         assert time.monotonic() - begin < 2
 
