@@ -38,7 +38,7 @@ def save_checkpoint(folder: Path, weights: Mapping[str, Tensor], state: Mapping[
         state: plain values, tensors and containers of them (what `torch.load(weights_only=True)` takes).
 
     Raises:
-        OSError: the disk refuses.
+        Exception: the disk refuses; torch and safetensors have errors of their own for that.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     tidy_checkpoint(folder)
@@ -59,7 +59,8 @@ def save_checkpoint(folder: Path, weights: Mapping[str, Tensor], state: Mapping[
 def _write(folder: Path, weights: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     folder.mkdir()
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, folder / _WEIGHTS)
-    torch.save(dict(state), folder / _STATE)
+    with (folder / _STATE).open("wb") as file:  # by a path, torch's error would not say that the disk is full
+        torch.save(dict(state), file)
     files = {name: _describe(folder / name) for name in (_WEIGHTS, _STATE)}
     manifest = json.dumps({"format": _FORMAT, "files": files}, indent=1) + "\n"
     (folder / _MANIFEST).write_text(manifest, encoding="utf-8")

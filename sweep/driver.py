@@ -48,6 +48,7 @@ _RAY = {
     # A trial that was paused or failed before its first rung has reported nothing; Tune would end the sweep for it.
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # sweep/signals.py has its own
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a traceback of Ray's for every worker that died; the bridge says it in a line
     "TUNE_MAX_PENDING_TRIALS_PG": "1000000",  # else one actor starts after the other; the bridge knows the room
     # Ray's agents outlive a killed Ray by five of these, 75 s by default; some by 60 s more, which nothing shortens.
     "RAY_DASHBOARD_AGENT_CHECK_PARENT_INTERVAL_S": "1",

@@ -48,9 +48,11 @@ class DriverLock:
 
     def release(self) -> None:
         """Let go of the sweep; the end of this driver's time is noted beside its start."""
-        if self._lock.is_locked:
-            append_json_line(self._folder / "sessions.jsonl", {"pid": os.getpid(), "ended": time.time()})
-        self._lock.release()
+        try:
+            if self._lock.is_locked:
+                append_json_line(self._folder / "sessions.jsonl", {"pid": os.getpid(), "ended": time.time()})
+        finally:
+            self._lock.release()
 
     def is_held(self) -> bool:
         """Whether a driver holds the sweep now, in this process or another."""

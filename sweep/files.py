@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -10,14 +11,20 @@ from typing import Any, BinaryIO
 
 from sweep.errors import Problem, Refused
 
+_NO_SPACE = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that it is there whole or not at all, also after a power cut."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     temporary.replace(path)
 
 
@@ -61,6 +68,15 @@ def repair_lines(path: Path) -> None:
     if path.exists():
         with path.open("rb+") as file:
             _cut_torn_line(file)
+
+
+def is_no_space(error: BaseException) -> bool:
+    """Whether an error, or one that it came of, is a full disk's or a used-up quota's.
+
+    By the system's words: safetensors raises an error of its own with them, and Ray's hold tracebacks as text.
+    """
+    came_of = error.__cause__ or error.__context__
+    return any(words in str(error) for words in _NO_SPACE) or (came_of is not None and is_no_space(came_of))
 
 
 def _cut_torn_line(file: BinaryIO) -> None:

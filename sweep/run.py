@@ -6,14 +6,16 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.driver import job_has_working_dir, prepare_sweep, ray_session, run_trials
 from sweep.errors import Exit, Problem, Refused, Unreachable
+from sweep.files import is_no_space
 from sweep.ledger import ledger_until_now
+from sweep.limited_scheduler import NO_SPACE
 from sweep.record import Record
 from sweep.resources import fitting, slots
 from sweep.root import check_name
@@ -184,11 +186,13 @@ def _drive_to_the_end(
                 record.release()
         except KeyboardInterrupt:
             why = "ended at once"
-        except BaseException:
-            _send_the_rest(mirror, signals.exit)
-            if is_new and not record.trials():
-                record.discard()
-            raise
+        except BaseException as error:
+            if not is_no_space(error) or not record.has_trials():
+                _send_the_rest(mirror, signals.exit)
+                if is_new and not record.has_trials():
+                    record.discard()
+                raise
+            why = NO_SPACE
         trials = record.trials()
         if is_new and signals.exit is not None and not trials:
             command = record.about["command"]
@@ -197,9 +201,10 @@ def _drive_to_the_end(
             say(f"nothing had begun, so nothing is kept; again: {command}", sys.stderr)
             return signals.exit
         # Before MLflow, which may take half a minute: another driver may begin as soon as this one has let go.
-        record.change(closed=why)
         text = outcome_text(record, seconds=time.monotonic() - begin, why=why)
-        record.write_outcome(text)
+        with suppress(OSError):  # a full disk: the record is then that of a killed driver, and goes on as such
+            record.change(closed=why)
+            record.write_outcome(text)
         _send_the_rest(mirror, signals.exit)
         say(text)
     if signals.exit is not None:

@@ -14,6 +14,7 @@ left at 0: a worker that dies while it is reset for its next trial ends that tri
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -27,6 +28,7 @@ from sweep.ledger import Ledger, ledger_of
 from sweep.limited_scheduler import Closing, LimitedScheduler
 from sweep.record import Record
 from sweep.retention import KeptEncoders
+from sweep.say import say
 from sweep.scheduler import METRIC, bracket_of
 from sweep.spec.space import trial_config
 from sweep.study import Study
@@ -146,6 +148,8 @@ class Bridge(Searcher):
             self._count_errors(state, reason)
         elif error:
             self._unfinished.insert(0, self._record.trial(number))
+            if self._closing.why is None:
+                say(f"trial {number:04d}: its worker died; it goes on from its last checkpoint", sys.stderr)
 
     def _count_death(self, number: int) -> None:
         now = reached(self._record.trial_folder(number))

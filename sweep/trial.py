@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sweep.attempt import attempt
+from sweep.files import is_no_space
 from sweep.resources import threads
 from sweep.spec.sweep_spec import milestones, rungs
 from sweep.trial_record import DEATH, ERROR
@@ -76,10 +77,13 @@ def run_trial(job: Job, folder: Path, knobs: Mapping[str, Any], report: Callable
 
     What a trial did it would do again, so only a trial whose process died is run again. A fault of the accelerator ends
     the process: CUDA answers every later call of it with the same error, and it would take all later trials with it.
+    A full disk is no fault of the trial; it is raised, and the scheduler closes the sweep.
     """
     try:
         attempt(job, folder, knobs, report)
     except Exception as error:
+        if is_no_space(error):
+            raise
         torch = sys.modules.get("torch")
         if torch is not None and isinstance(error, torch.AcceleratorError):
             with (folder / DEATH).open("a", encoding="utf-8") as deaths:

@@ -15,6 +15,7 @@ import typer
 from sweep.cli import driving, scoring, simulating, sweeps  # noqa: F401  (they register their commands)
 from sweep.cli.app import app
 from sweep.errors import Exit, Problem, Refused, Unreachable
+from sweep.files import is_no_space
 
 
 def main() -> None:
@@ -48,13 +49,16 @@ def _as_refusal(error: Exception) -> Refused | None:
         error = cause
     if isinstance(error, Refused):
         return error
-    again = f"correct it, then: {shlex.join(['stsweep', *sys.argv[1:]])}"
+    command = shlex.join(["stsweep", *sys.argv[1:]])
+    again = f"correct it, then: {command}"
     if isinstance(error, UnreachableError):
         return Unreachable([Problem(str(error))], next=again)
     if isinstance(error, InputError | TaskError | DivergedError):
         return Refused([Problem(str(error))], next=again)
     if isinstance(error, OSError) and error.filename is not None and error.strerror:  # a full disk, a file as a folder
         return Refused([Problem(error.strerror, str(error.filename))], next=again)
+    if is_no_space(error):
+        return Refused([Problem("no space left on a disk")], next=f"make room, then: {command}")
     if hasattr(error, "format_message"):  # the command line itself
         context = getattr(error, "ctx", None)
         return Refused(

@@ -7,7 +7,9 @@ a process died or a server did not answer in between, keeps its run, its step an
 
 from __future__ import annotations
 
+import logging
 import os
+import sqlite3
 import sys
 import threading
 import time
@@ -49,6 +51,7 @@ def quiet_client() -> None:
     """Short timeouts, no telemetry and no migration log for this process's MLflow; what the user set is kept."""
     for name, value in _CLIENT.items():
         os.environ.setdefault(name, value)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # a traceback of what it raises all the same
 
 
 def create_store(uri: str) -> None:
@@ -64,8 +67,6 @@ def create_store(uri: str) -> None:
     with FileLock(path.with_name(f"{path.name}.lock")):
         if path.exists():
             return
-        import logging
-
         from mlflow import MlflowClient
 
         logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -179,9 +180,9 @@ class Mirror(threading.Thread):
 
 
 def _reason(fault: BaseException) -> str:
-    """What went wrong in a few words: of a failed connection what the system said, five exceptions down."""
+    """What went wrong in a few words: of a failed connection or a database what it said, five exceptions down."""
     deepest = fault
     while (cause := deepest.__cause__ or deepest.__context__) is not None:
         deepest = cause
-    told = deepest if isinstance(deepest, OSError) else fault
+    told = deepest if isinstance(deepest, OSError | sqlite3.Error) else fault
     return (" ".join(str(told).split()) or type(told).__name__)[:300]

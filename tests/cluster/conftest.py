@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.driving import Sweep
 from tests.program.conftest import environment, stsweep, workshop
 
 __all__ = ["environment", "stsweep", "workshop"]
@@ -89,3 +90,12 @@ def _answers(url: str) -> bool:
         return True  # 401: it is there and wants the token
     except OSError:
         return False
+
+
+@pytest.fixture(scope="session")
+def undisturbed(workshop, environment) -> Iterator[Sweep]:
+    """A sweep to its end, to compare with."""
+    sweep = Sweep(workshop, environment, "undisturbed")
+    assert sweep.run_to_the_end() == 0, sweep.log.read_text()
+    yield sweep
+    sweep.clean()

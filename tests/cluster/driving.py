@@ -45,9 +45,11 @@ class Sweep:
         trials: int = 3,
         slots: int = 1,
         checkpoint_seconds: float = 0.5,
+        root: Path | None = None,
         **changes: str,
     ) -> None:
         self.workshop, self.name = workshop, name
+        self.root = root or workshop / "sweeps"
         self.ray_folder = Path(f"/tmp/rk{os.getpid()}-{name[:8]}")  # short: a socket's path has at most 107 bytes
         self.ray_folder.mkdir(exist_ok=True)
         self.environment = environment | {"RAY_TMPDIR": str(self.ray_folder)} | changes
@@ -64,15 +66,15 @@ class Sweep:
 
     @property
     def record(self) -> Record:
-        return Record.open(self.workshop / "sweeps", self.name)
+        return Record.open(self.root, self.name)
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start a driver: `run`, or `resume` if the sweep is there; in a session of its own, as a terminal gives it."""
-        is_there = (self.workshop / "sweeps" / self.name).exists()
+        is_there = (self.root / self.name).exists()
         command = arguments or (("resume", self.name) if is_there else ("run", f"{self.name}.yaml"))
         with self.log.open("ab") as log:
             self.driver = subprocess.Popen(
-                [sys.executable, "-m", "sweep", *command, "--root", "sweeps"],
+                [sys.executable, "-m", "sweep", *command, "--root", str(self.root)],
                 cwd=self.workshop, env=self.environment, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         return self.driver
@@ -84,7 +86,7 @@ class Sweep:
     def wait_for(self, what: str, timeout_s: float = 240, every_s: float = 0.1) -> None:
         """Until a file that matches `what` in the sweep's folder is there and has something in it."""
         assert self.driver is not None
-        folder, deadline = self.workshop / "sweeps" / self.name, time.monotonic() + timeout_s
+        folder, deadline = self.root / self.name, time.monotonic() + timeout_s
         while not any(path.is_dir() or path.stat().st_size for path in folder.glob(what)):
             assert self.driver.poll() is None and time.monotonic() < deadline, self.log.read_text()[-3000:]
             time.sleep(every_s)

@@ -19,14 +19,6 @@ from tests.cluster.driving import Sweep, outcome
 TOLD = {"completed": "COMPLETE", "stopped": "PRUNED"}
 
 
-@pytest.fixture(scope="module")
-def undisturbed(workshop, environment) -> Iterator[Sweep]:
-    sweep = Sweep(workshop, environment, "undisturbed")
-    assert sweep.run_to_the_end() == 0, sweep.log.read_text()
-    yield sweep
-    sweep.clean()
-
-
 @pytest.fixture
 def sweep(workshop, environment, request) -> Iterator[Sweep]:
     found = Sweep(workshop, environment, f"k-{request.node.name.split('[')[-1].rstrip(']').replace('_', '-')[:40]}")
