@@ -1,7 +1,7 @@
 """The ledger: what a sweep has used, what is left of it, and why it ends before its trials are all run.
 
-It lives in the driver, hears of every report and every end, and is rebuilt by telling it the record again. Each call
-takes constant time, whatever the number of trials.
+It lives in the driver, hears of every start, report and end, and is rebuilt by telling it the record again. No call
+takes longer the more trials have ended.
 """
 
 from __future__ import annotations
@@ -43,12 +43,24 @@ class Ledger:
         self._clock = clock
         self._begin = clock() - wall_seconds
         self._busy: dict[int, float] = {}
+        self._running: dict[int, float] = {}
+        """Since when a trial's time is not counted yet."""
         self._worker_seconds = 0.0
         self._best: float | None = None
         self._since_gain = 0
 
+    def add_start(self, number: int) -> None:
+        """A trial runs in a worker; told again and again."""
+        self._running.setdefault(number, self._clock())
+
+    def add_pause(self, number: int) -> None:
+        """A trial runs no more; it has ended or its worker died."""
+        self._running.pop(number, None)
+
     def add_busy(self, number: int, seconds: float) -> None:
         """Count a trial's busy time since its start."""
+        if number in self._running:
+            self._running[number] = self._clock()
         before = self._busy.get(number, 0.0)
         self._busy[number] = max(before, seconds)
         self._worker_seconds += self._busy[number] - before
@@ -73,10 +85,11 @@ class Ledger:
         return False
 
     def used(self) -> Used:
-        """What has been used until now, counted at each trial's last row."""
-        hours = self._worker_seconds / _HOUR_S
+        """What has been used until now: by each trial until its last row, and since then by those that run."""
+        now = self._clock()
+        hours = (self._worker_seconds + sum(now - since for since in self._running.values())) / _HOUR_S
         cost = None if self._price is None else hours * self._price
-        return Used((self._clock() - self._begin) / _HOUR_S, hours, cost)
+        return Used((now - self._begin) / _HOUR_S, hours, cost)
 
     def reason_to_close(self) -> str | None:
         """Why the sweep should end now; None while it may go on."""

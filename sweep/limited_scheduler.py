@@ -50,14 +50,31 @@ class LimitedScheduler(RungScheduler):
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         super().on_trial_add(tune_controller, trial)
         self._open[trial.trial_id] = trial
+        self._note_running()
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         super().on_trial_complete(tune_controller, trial, result)
-        self._open.pop(trial.trial_id, None)
+        self._drop(trial)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         super().on_trial_remove(tune_controller, trial)
+        self._drop(trial)
+
+    def _drop(self, trial: Any) -> None:
         self._open.pop(trial.trial_id, None)
+        self._ledger.add_pause(trial.config["number"])
+
+    def _note_running(self) -> None:
+        """Tune tells nobody when a trial that it has taken gets its worker."""
+        for trial in self._open.values():
+            if trial.status == "RUNNING":
+                self._ledger.add_start(trial.config["number"])
+
+    def close_at_limit(self) -> None:
+        """Close the sweep when a limit of its own is reached."""
+        self._note_running()
+        if self._closing.why is None and (why := self._ledger.reason_to_close()):
+            self._closing.close(why)
 
     def take_lost(self) -> list[str]:
         """Ray's identifiers of the trials that Tune has failed so, each once."""
@@ -69,8 +86,7 @@ class LimitedScheduler(RungScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         action = super().on_trial_result(tune_controller, trial, result)
         self._ledger.add_busy(trial.config["number"], result["busy_seconds"])
-        if self._closing.why is None and (why := self._ledger.reason_to_close()):
-            self._closing.close(why)
+        self.close_at_limit()
         return action
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
@@ -80,7 +96,7 @@ class LimitedScheduler(RungScheduler):
         sweep closes.
         """
         super().on_trial_error(tune_controller, trial)
-        self._open.pop(trial.trial_id, None)
+        self._drop(trial)
         error = _error_text(trial)
         if is_no_space(RuntimeError(error)):
             self._closing.close(NO_SPACE)

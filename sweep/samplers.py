@@ -105,27 +105,34 @@ class PointSampler(BaseSampler):
     def _draw(self, study: Study, trial: FrozenTrial, sampler: BaseSampler) -> dict[str, Any]:
         fixed = trial.system_attrs.get("fixed_params", {})
         point: dict[str, Any] = {}
+        drawn: dict[str, Any] = {}
         while block := [name for name in active(self._spec, point) if name not in point]:
             is_first = not point
             free = {name: self._space[name] for name in block if name in self._space and name not in fixed}
             point |= {name: fixed.get(name, _only_value(self._all[name])) for name in block if name not in free}
             if isinstance(sampler, _ChoosyTPE):
                 sampler.may_be_taken = partial(self._may_be_taken, dict(point))
-            drawn = sampler.sample_relative(study, trial, self._modelled(free, is_first=is_first))
+            drawn |= sampler.sample_relative(study, trial, self._modelled(free, fixed, is_first=is_first))
             for name in free:
                 if name not in drawn:
                     drawn[name] = sampler.sample_independent(study, trial, name, free[name])
-            point |= drawn
+            point |= {name: drawn[name] for name in free}
         return point
 
-    def _modelled(self, block: dict[str, BaseDistribution], *, is_first: bool) -> dict[str, BaseDistribution]:
+    def _modelled(
+        self, block: dict[str, BaseDistribution], fixed: Point, *, is_first: bool
+    ) -> dict[str, BaseDistribution]:
         """What the sampler models jointly of a block; the rest is drawn knob by knob.
 
-        GP, CMA-ES and NSGA-II model what every past trial has, so no conditional knob; CMA-ES knows numbers only.
+        GP, CMA-ES and NSGA-II model what every past trial has, so no conditional knob; CMA-ES knows numbers only. QMC
+        draws all knobs at once, also those that turn out not to be asked: a sequence of its own for every block would
+        repeat the coordinates of the first, and the points lie on a diagonal.
         """
         name = self._spec.sampler.name
-        if name in _UNCONDITIONAL and not is_first:
+        if name in (*_UNCONDITIONAL, "qmc") and not is_first:
             return {}
+        if name == "qmc":
+            return {name: each for name, each in self._space.items() if name not in fixed}
         if name != "cmaes":
             return block
         return {name: each for name, each in block.items() if not isinstance(each, CategoricalDistribution)}

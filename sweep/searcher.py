@@ -82,9 +82,10 @@ class Bridge(Searcher):
         """
         for lost in self._scheduler.take_lost():
             self.on_trial_complete(lost, error=True)
+        self._scheduler.close_at_limit()  # Tune asks ten times a second, also where there is no room
         if self._numbers and len(self._numbers) >= self._room():
             return None
-        while self._unfinished and not self._closing_now():
+        while self._unfinished and self._closing.why is None:
             trial = self._unfinished.pop(0)
             if (rules := self._broken_rules(trial.point)) is not None:
                 self._finish(trial.number, "infeasible", rules)
@@ -94,7 +95,7 @@ class Bridge(Searcher):
                 continue
             self._numbers[trial_id] = trial.number
             return {"number": trial.number, "knobs": trial.config}
-        while self._left > 0 and not self._closing_now():
+        while self._left > 0 and self._closing.why is None:
             self._left -= 1
             number, config = self._ask()
             if config is not None:
@@ -103,11 +104,6 @@ class Bridge(Searcher):
         if self._numbers:  # one whose worker dies will be proposed again; after FINISHED, Tune asks no more
             return None
         return Searcher.FINISHED  # type: ignore[return-value]
-
-    def _closing_now(self) -> bool:
-        if self._closing.why is None and (why := self._ledger.reason_to_close()):
-            self._closing.close(why)
-        return self._closing.why is not None
 
     def _is_over(self, trial: Trial) -> bool:
         last = trial.rows[-1] if trial.rows else None
@@ -171,6 +167,7 @@ class Bridge(Searcher):
         self._scheduler.stopped.discard(number)
         self._ledger.add_busy(number, trial.busy_seconds)
         self._ledger.add_end(number, state, trial.score)
+        self._scheduler.close_at_limit()
         self._kept.add(trial)
 
     def _judge(self, number: int, error: bool) -> tuple[TrialState, str | None]:

@@ -54,7 +54,7 @@ def drive(sweep: Sweep, *, die_at: int | None = None) -> None:
         proposed = sweep.bridge.suggest("ray")
         if proposed == Searcher.FINISHED:
             return
-        trial = type("T", (), {"trial_id": "ray", "config": proposed})
+        trial = type("T", (), {"trial_id": "ray", "config": proposed, "status": "RUNNING"})
         sweep.scheduler.on_trial_add(None, trial)
         log = RowLog(sweep.record.trial_folder(proposed["number"]))
         for index in range(3):

@@ -419,7 +419,9 @@ def test_a_worker_killed_for_memory_is_not_run_again_but_one_that_died_otherwise
     for number, error in said.items():
         proposed = sweep.bridge.suggest(f"ray{number}")
         (tmp_path / "error").write_text(error)  # where Tune's `Trial.handle_error` has it before any sync
-        trial = type("T", (), {"trial_id": "ray", "config": proposed, "error_file": str(tmp_path / "error")})()
+        trial = type(
+            "T", (), {"trial_id": "ray", "config": proposed, "error_file": str(tmp_path / "error"), "status": "ERROR"}
+        )()
         sweep.scheduler.on_trial_add(None, trial)
         sweep.scheduler.on_trial_error(None, trial)
         folder = sweep.record.trial_folder(number)

@@ -13,7 +13,7 @@ import search_spaces
 from sweep.errors import Refused
 from sweep.searcher import make_bridge
 from sweep.simulation import export_curves, fit
-from sweep.simulation.analytic import AnalyticWorld
+from sweep.simulation.analytic import LEARNING_RATE, TEMPERATURE, AnalyticWorld
 from sweep.simulation.clock import simulate
 from sweep.simulation.compare import Result, compare, comparison_text
 from sweep.simulation.export_curves import curves_of
@@ -60,6 +60,38 @@ def test_the_same_seeds_simulate_the_same_sweep_and_each_seed_matters(tmp_path):
     assert facts(first) == facts(again)
     assert facts(simulate_spec(spec, world, slots=2, seed=1)) != facts(first)
     assert facts(simulate_spec(with_sampler_seed(spec, 1), world, slots=2, seed=0)) != facts(first)
+
+
+@pytest.mark.parametrize("slots", [1, 8])
+def test_a_cost_limit_is_kept_to_within_one_evaluation_whatever_the_number_of_slots(tmp_path, slots):
+    """What the trials have used since their last reports counts too: with eight slots it is eight times as much."""
+    spec, world = load(tmp_path, SPEC, "trials=300", "stop.cost=1", "resources.cost_per_hour=10"), AnalyticWorld()
+    outcome = simulate_spec(spec, world, slots=slots, seed=1)
+    seconds = world.run(outcome.trials[0].knobs, 1).seconds
+    longest = max(after - before for before, after in itertools.pairwise((0.0, *seconds)))
+    cost = 10 * sum(trial.end - trial.start for trial in outcome.trials) / 3600
+    assert 1 <= cost <= 1 + 10 * longest / 3600
+
+
+def test_quasi_random_points_fill_a_space_whose_knobs_wait_for_another(tmp_path):
+    """The temperature is asked at every value here, so it must not follow what was drawn before it."""
+    search = (
+        "  optim.learning_rate: {low: 1e-5, high: 1e-3, log: true}\n"
+        "  encoder.pooling: {choices: [cls, avg_last4]}\n"
+        "  loss.temperature: {low: 0.01, high: 0.2, log: true, when: {encoder.pooling: [cls, avg_last4]}}\n"
+    )
+    text = SPEC.partition("search:\n")[0] + "search:\n" + search + "sampler: {name: qmc}\ntrials: 32\n"
+    text += "objective: {task: demo, split: dev}\nscheduler: {name: none}\n"
+    points = [
+        trial.knobs for trial in simulate_spec(load(tmp_path, text), AnalyticWorld((6400,)), slots=1, seed=0).trials
+    ]
+    rates, temperatures = ([math.log(point[knob]) for point in points] for knob in (LEARNING_RATE, TEMPERATURE))
+    assert len({*zip(quarters(rates), quarters(temperatures), strict=True)}) == 16
+
+
+def quarters(values: list[float]) -> list[int]:
+    low, high = min(values), max(values)
+    return [min(3, int(4 * (value - low) / (high - low))) for value in values]
 
 
 def test_the_record_of_a_simulated_sweep_says_what_the_outcome_says(tmp_path):
