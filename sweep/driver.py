@@ -175,6 +175,7 @@ def run_trials(spec: SweepSpec, record: Record, job: Job, at_once: int | None, s
             name="ray",
             storage_path=str(record.folder.resolve()),
             verbose=0,
+            callbacks=[_quiet()],
         ),
     )
     signals.close = closing.close
@@ -182,6 +183,17 @@ def run_trials(spec: SweepSpec, record: Record, job: Job, at_once: int | None, s
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     tuner.fit()
     return closing.why
+
+
+def _quiet() -> Any:
+    """In place of Tune's own, which at any verbosity prints "completed" of a trial that was paused."""
+    from ray.tune.progress_reporter import TrialProgressCallback
+
+    class Quiet(TrialProgressCallback):
+        def _print(self, msg: str) -> None:
+            pass
+
+    return Quiet()
 
 
 def _room(asked: Resources) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from model.cache import sync
 from sweep.errors import Problem, Refused
 
 _NO_SPACE = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
@@ -26,6 +27,7 @@ def write_whole(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
         raise
     temporary.replace(path)
+    sync(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -45,11 +47,14 @@ def read_json(path: Path) -> Any:
 def append_json_line(path: Path, value: Any) -> None:
     """Append one line durably; it is on disk when this returns. A torn line of a killed writer is cut off first."""
     line = json.dumps(value, allow_nan=False) + "\n"
+    is_new = not path.exists()
     with path.open("ab+") as file:
         _cut_torn_line(file)
         file.write(line.encode())
         file.flush()
         os.fsync(file.fileno())
+    if is_new:
+        sync(path.parent)
 
 
 def read_json_lines(path: Path) -> Iterator[Any]:

@@ -11,12 +11,13 @@ def trials_frame(record: Record) -> pd.DataFrame:
     """One row a trial, best first.
 
     Columns: `state`, `rung` (nominal sentences of the last row), `sentences`, `score` (×100), `train_seconds`, then
-    every searched knob. The index is the trial's number.
+    `size_mb` or `latency_ms` where the objective has it, then every searched knob, empty where a trial was not asked
+    it. The index is the trial's number.
     """
-    from sweep.table import by_score
+    from sweep.table import SECOND, by_score
 
     trials = by_score(record.trials())
-    searched = {name for trial in trials for name in trial.point}
+    against = record.about.get("against")
     rows = []
     for trial in trials:
         last = trial.rows[-1] if trial.rows else None
@@ -27,5 +28,7 @@ def trials_frame(record: Record) -> pd.DataFrame:
             "score": trial.score,
             "train_seconds": last.train_seconds if last else None,
         }
-        rows.append(outcome | {name: value for name, value in trial.config.items() if name in searched})
+        if against:
+            outcome[SECOND[against]] = getattr(last, SECOND[against], None)
+        rows.append(outcome | trial.point)
     return pd.DataFrame(rows, index=pd.Index([trial.number for trial in trials], name="trial"))

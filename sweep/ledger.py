@@ -138,7 +138,7 @@ def driven_seconds(record: Record, *, with_last: bool = False) -> float:
     for session, until in list(zip(sessions, following, strict=True))[: None if with_last else -1]:
         start = session["started"]
         last = max((event for event in events if start <= event < until), default=start)
-        total += session.get("ended", last) - start
+        total += max(0.0, session.get("ended", last) - start)  # a clock may have been set back
     return total
 
 

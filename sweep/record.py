@@ -141,13 +141,21 @@ class Record:
         self._lock.acquire(command)
         self.resume_trials()
         self.change(closed=None)
-        for folder in (self.folder / "trials").iterdir():
+        for folder in self._numbered():
             if not (folder / "trial.json").exists():  # killed before it was written: no trial of that number has begun
                 shutil.rmtree(folder)
                 continue
             repair_lines(RowLog(folder).path)
             if (folder / "end.json").exists():
                 _remove_leftovers(folder)
+        numbers = [trial.number for trial in self.trials()]
+        if lost := sorted(set(range(len(self.warm_start()), max(numbers, default=0))) - set(numbers)):
+            self.release()
+            missing = ", ".join(f"{number:04d}" for number in lost)
+            raise Refused(
+                [Problem(f"trials are missing: {missing}", str(self.folder / "trials"))],
+                next="restore them from a copy, or stsweep run SPEC --name NEW",
+            )
 
     @property
     def about(self) -> dict[str, Any]:
@@ -253,9 +261,14 @@ class Record:
         return self._trial(self.trial_folder(number), "running" if self.is_driven() else "interrupted")
 
     def _trial_folders(self) -> Iterator[Path]:
-        for folder in sorted((self.folder / "trials").iterdir(), key=lambda each: int(each.name)):  # 10000 after 9999
-            if (folder / "trial.json").exists():
+        for folder in self._numbered():
+            if folder in self._ended or (folder / "trial.json").exists():
                 yield folder
+
+    def _numbered(self) -> list[Path]:
+        """What lies in `trials` under a number; a file manager may have left something of its own there."""
+        found = [each for each in (self.folder / "trials").iterdir() if each.name.isdecimal()]
+        return sorted(found, key=lambda each: int(each.name))  # 10000 after 9999
 
     def _trial(self, folder: Path, unfinished: TrialState) -> Trial:
         if folder in self._ended:  # what has ended does not change, and a follower asks every second

@@ -72,7 +72,7 @@ def make_folder(root: Path, name: str) -> Path:
     except OSError as error:
         raise _no_folder(root, f"cannot be made: {os.strerror(error.errno or 0)}") from None
     try:
-        (root / name).mkdir()
+        (root / name).mkdir(mode=0o755)  # `why_unsafe` refuses what everyone may write
     except FileExistsError:
         raise name_is_taken(root / name) from None
     except OSError as error:

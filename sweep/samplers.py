@@ -17,6 +17,7 @@ import itertools
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,8 @@ class PointSampler(BaseSampler):
 
     def _may_be_taken(self, known: Point, candidate: Mapping[str, float]) -> bool:
         """Whether a candidate of TPE, in Optuna's internal representation, makes a new point that may have a score."""
-        point = {**known, **{name: self._space[name].to_external_repr(value) for name, value in candidate.items()}}
+        values = {name: self._space[name].to_external_repr(value) for name, value in candidate.items()}
+        point = {**known, **{name: _on_step(self._space[name], value) for name, value in values.items()}}
         return point_key(point) not in self._seen and self._is_feasible(point)
 
     def _draw(self, study: Study, trial: FrozenTrial, sampler: BaseSampler) -> dict[str, Any]:
@@ -116,7 +118,7 @@ class PointSampler(BaseSampler):
             for name in free:
                 if name not in drawn:
                     drawn[name] = sampler.sample_independent(study, trial, name, free[name])
-            point |= {name: drawn[name] for name in free}
+            point |= {name: _on_step(free[name], drawn[name]) for name in free}
         return point
 
     def _modelled(
@@ -172,7 +174,18 @@ def _values(distribution: BaseDistribution) -> Sequence[Any]:
     if distribution.step is None:
         return ()
     count = round((distribution.high - distribution.low) / distribution.step) + 1
-    return [min(place * distribution.step + distribution.low, distribution.high) for place in range(count)]
+    return [_on_step(distribution, distribution.low + place * distribution.step) for place in range(count)]
+
+
+def _on_step(distribution: BaseDistribution, value: Any) -> Any:
+    """A value of a stepped knob as one would write it: 0.15, where Optuna computes 0.15000000000000002.
+
+    Two spellings would be two points to all who compare them, and training the same.
+    """
+    if not isinstance(distribution, FloatDistribution) or distribution.step is None:
+        return value
+    low, step = Fraction(str(distribution.low)), Fraction(str(distribution.step))
+    return float(low + round((Fraction(value) - low) / step) * step)
 
 
 def _only_value(distribution: BaseDistribution) -> Any:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,7 +98,12 @@ class RungScheduler(FIFOScheduler):
         trials = list(trials)
         for trial in trials:
             self._add(trial.number)
-        rows = [(row.time, trial.number, trial, row) for trial in trials for row in trial.rows]
+        rows = [
+            (written, trial.number, trial, row)
+            for trial in trials
+            # Of one trial in their own order, also where a clock was set back in between.
+            for row, written in zip(trial.rows, accumulate((each.time for each in trial.rows), max), strict=True)
+        ]
         for _, number, trial, row in sorted(rows, key=lambda each: each[:2]):
             self.decide(number, row.rung, row.rung_index, row.score, row.failure, is_end=row.is_end)
             # It trained on after this row: so the driver, which heard in another order, let it go on.

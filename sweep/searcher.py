@@ -164,7 +164,6 @@ class Bridge(Searcher):
         self._record.end_trial(number, state, reason)
         trial = self._record.trial(number)
         self._study.tell(trial)
-        self._scheduler.stopped.discard(number)
         self._ledger.add_busy(number, trial.busy_seconds)
         self._ledger.add_end(number, state, trial.score)
         self._scheduler.close_at_limit()

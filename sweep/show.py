@@ -71,7 +71,12 @@ def status_text(record: Record) -> str:
     summary, trials, about = _summary(record), record.trials(), record.about
     buffer = io.StringIO()
     Console(file=buffer, width=160, no_color=True).print(
-        trial_table(trials, None if about.get("axis") == "seconds" else len(about["rungs"]), tuple(about["searched"]))
+        trial_table(
+            trials,
+            None if about.get("axis") == "seconds" else len(about["rungs"]),
+            tuple(about["searched"]),
+            against=about.get("against"),
+        )
     )
     lines = [f"{summary['name']}: {summary['state']}; {_counts(summary['trials'])} of {about['trials']}"]
     lines += [line.rstrip() for line in buffer.getvalue().splitlines()]

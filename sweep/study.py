@@ -76,6 +76,7 @@ class Study:
             self.optuna.add_trial(self._as_told(trial, outcomes.get(trial.number, (Told.RUNNING, None)), notes))
             self._seen.add(point_key(trial.point))
             kept |= notes.get(_STUDY_NOTES, {})
+        self._noted: Mapping[str, Any] = kept
         for key, value in kept.items():
             self._storage.set_study_system_attr(self.optuna._study_id, key, value)
         first = grid_points(self._spec) if self._spec.sampler.name == "grid" else start_points(self._spec)
@@ -105,8 +106,10 @@ class Study:
                 point[name] = _suggest(trial, name, self._distributions[name])
         self._seen.add(point_key(trial.params))
         notes = {"trial": self._storage.get_trial_system_attrs(trial._trial_id)}
-        if study := self._storage.get_study_system_attrs(self.optuna._study_id):
-            notes[_STUDY_NOTES] = study
+        study = self._storage.get_study_system_attrs(self.optuna._study_id)
+        if new := {key: value for key, value in study.items() if key not in self._noted or self._noted[key] != value}:
+            notes[_STUDY_NOTES] = new
+        self._noted = dict(study)
         return trial, notes
 
     def tell(self, trial: Trial) -> None:

@@ -41,8 +41,9 @@ def find_earlier(spec: SweepSpec, root: Path) -> Earlier:
     """The ended trials of the sweeps that `sampler.warm_start` names, as far as they lie in this sweep's space.
 
     A trial that differs in a knob which is not searched here, or not asked at its point, is another training, and is
-    left out; so is one with a searched value outside this space. A fixed knob of theirs that lies outside is left open.
-    Seeds and data folders may differ; another corpus is taken with a note.
+    left out; so is one with a value outside this space, searched there or not: TPE and GP model whole points, and what
+    has a part of one is counted and not learnt from. Seeds and data folders may differ; another corpus is taken with a
+    note.
 
     Raises:
         Refused: a sweep is not there, was scored by something else, shares no knob, or has no trial that lies in
@@ -114,13 +115,11 @@ def _fit(
     asked = set(active(spec, point))
     point = {knob: value for knob, value in point.items() if knob in asked}  # as an own trial has it
     outside = {knob for knob, value in point.items() if not _contains(space[knob], value)}
-    if outside & set(trial.point) or _other_training(trial, spec, asked):
-        return None
-    if outside and spec.sampler.name == "gp":  # it reads every knob
+    if outside or _other_training(trial, spec, asked):
         return None
     rows = trial.rows if same_rungs else trial.rows[-1:]
     return {
-        "point": {knob: value for knob, value in point.items() if knob not in outside},
+        "point": point,
         "state": trial.state,
         "scores": {str(row.rung_index): row.score for row in rows},
     }

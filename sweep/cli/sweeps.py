@@ -99,7 +99,8 @@ def compare(
     record = record_of(root, name)
     frame = trials_frame(record)
     if as_json:
-        print(frame.reset_index().to_json(orient="records", indent=2))
+        whole = frame.reset_index().astype(object)  # pandas' own JSON rounds to some decimals: 1e-12 would be 0
+        print(json.dumps(whole.where(whole.notna(), None).to_dict(orient="records"), indent=2))
     elif as_csv:
         print(frame.to_csv(), end="")
     elif not len(frame):

@@ -29,7 +29,8 @@ class Sampler(Section):
     """`tpe`: tree-structured Parzen estimator. `gp`: Gaussian process. `cmaes`: covariance matrix adaptation, numbers
     only. `random`. `qmc`: quasi-random (Sobol). `nsga2`: a genetic algorithm. `grid`: every point of `search`, once."""
     startup_trials: int = Field(default=10, ge=1)
-    """Random trials before `tpe`, `gp` and `cmaes` start to model the scores; the others ignore it."""
+    """Random trials before `tpe`, `gp` and `cmaes` start to model the scores; the others ignore it. `gp` and `cmaes`
+    count, and learn from, the trials that reached the budget's end alone."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Seeds the proposals and HyperBand's brackets; `train.seed` seeds the training."""
     warm_start: tuple[str, ...] = ()

@@ -99,9 +99,9 @@ def test_a_driver_that_dies_again_and_again_proposes_and_stops_what_an_undisturb
     assert len(outcome(disturbed)) == 6
 
 
-@pytest.mark.parametrize("sampler", ["cmaes", "nsga2"])
-def test_what_a_sampler_notes_on_its_generations_is_found_again(tmp_path, sampler, monkeypatch):
-    """Beyond the first generation, whose notes decide the next: without them the proposals would differ."""
+@pytest.mark.parametrize(("sampler", "notes"), [("cmaes", "trial"), ("nsga2", "trial"), ("qmc", "study")])
+def test_what_a_sampler_notes_is_found_again(tmp_path, sampler, notes, monkeypatch):
+    """Its generations, or its place in a sequence: without them the proposals would differ."""
     small = partial(optuna.samplers.NSGAIISampler, population_size=4)
     monkeypatch.setattr(optuna.samplers, "NSGAIISampler", small)
     changes = (f"sampler.name={sampler}", "sampler.startup_trials=2", "scheduler.name=none", "trials=16")
@@ -114,7 +114,7 @@ def test_what_a_sampler_notes_on_its_generations_is_found_again(tmp_path, sample
             RowLog(sweep.record.trial_folder(number)).append(row(2, score_of(proposed["knobs"], 2)))
             sweep.bridge.on_trial_complete("ray")
     assert outcome(disturbed) == outcome(undisturbed)
-    assert any(disturbed.record.notes(number).get("trial") for number in range(16)), "there is something to find"
+    assert any(disturbed.record.notes(number).get(notes) for number in range(16)), "there is something to find"
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

@@ -67,7 +67,7 @@ def test_ended_trials_come_first_in_the_study_and_the_sweeps_own_numbers_follow(
     assert "3 of 3" in found.notes[0]
 
 
-def test_a_knob_that_was_not_searched_is_taken_from_the_configuration_and_one_outside_the_space_left_open(tmp_path):
+def test_a_knob_that_was_not_searched_is_taken_from_the_configuration_where_that_lies_in_this_space(tmp_path):
     old = load(tmp_path, SPEC.replace("  encoder.pooling: {choices: [cls, avg_last_hidden]}\n", ""))
     record = Record.create(
         tmp_path / "sweeps",
@@ -77,14 +77,15 @@ def test_a_knob_that_was_not_searched_is_taken_from_the_configuration_and_one_ou
     )
     write_trial(record, 0, [row(2, 70.0)], "completed")
     record.release()
-    config = old.train.flatten() | {"optim.learning_rate": 1e-4}
-    trial = record.trial_folder(1)
-    record.add_trial(1, {"optim.learning_rate": 1e-4}, config)
-    RowLog(trial).append(row(2, 71.0))
-    record.end_trial(1, "completed")
+    for number, pooling in ((1, "cls"), (2, "avg_all_hidden")):
+        point = {"optim.learning_rate": 1e-4}
+        record.add_trial(number, point, old.train.flatten() | point | {"encoder.pooling": pooling})
+        RowLog(record.trial_folder(number)).append(row(2, 71.0))
+        record.end_trial(number, "completed")
     spec = load(tmp_path, SPEC, "sampler.warm_start=old")
-    taken = find_earlier(spec, tmp_path / "sweeps").trials
-    assert {"optim.learning_rate": 1e-4} in [each["point"] for each in taken], "its pooling is no choice of this space"
+    taken = [each["point"] for each in find_earlier(spec, tmp_path / "sweeps").trials]
+    assert {"optim.learning_rate": 1e-4, "encoder.pooling": "cls"} in taken
+    assert all(set(point) == {"optim.learning_rate", "encoder.pooling"} for point in taken), "TPE drops parts of points"
 
 
 def test_a_trial_outside_the_space_is_left_out(tmp_path):
@@ -162,27 +163,6 @@ def test_of_a_sweep_with_other_rungs_only_completed_trials_are_taken_with_their_
     other = load(tmp_path, SPEC, "sampler.warm_start=old", "scheduler.grace=32")
     found = find_earlier(other, tmp_path / "sweeps")
     assert [(trial["state"], list(trial["scores"].values())) for trial in found.trials] == [("completed", [70.0])]
-
-
-def test_gp_takes_whole_points_alone(tmp_path):
-    old = load(tmp_path, SPEC.replace("  encoder.pooling: {choices: [cls, avg_last_hidden]}\n", ""))
-    record = Record.create(
-        tmp_path / "sweeps",
-        "old",
-        old.to_yaml(),
-        {"objective": "demo dev spearman", "rungs": list(rungs(old)), "searched": ["optim.learning_rate"], "trials": 1},
-    )
-    record.add_trial(0, {"optim.learning_rate": 1e-4}, old.train.flatten() | {"optim.learning_rate": 1e-4})
-    RowLog(record.trial_folder(0)).append(row(2, 71.0))
-    record.end_trial(0, "completed")
-    record.release()
-    inside = SPEC.replace("[cls, avg_last_hidden]", f"[cls, {old.train.encoder.pooling}]")
-    outside = SPEC.replace("[cls, avg_last_hidden]", "[avg_last2, avg_last4]")
-    for text, sampler, taken in ((inside, "tpe", 1), (inside, "gp", 1), (outside, "tpe", 1)):
-        spec = load(tmp_path, text, "sampler.warm_start=old", f"sampler.name={sampler}")
-        assert len(find_earlier(spec, tmp_path / "sweeps").trials) == taken
-    with pytest.raises(Refused, match=r"encoder\.pooling"):
-        find_earlier(load(tmp_path, outside, "sampler.warm_start=old", "sampler.name=gp"), tmp_path / "sweeps")
 
 
 def test_seconds_that_are_not_the_same_milestones_do_not_compare(tmp_path):
