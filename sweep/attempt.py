@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from model.config import TrainConfig
 from model.errors import DivergedError, InputError, MisfitError
 from sweep.breaks import Breaks
-from sweep.files import is_no_space, write_json, write_whole
+from sweep.files import disk_fault, write_json, write_whole
 from sweep.measure import WHY, Measured, latency_ms, measure, size_mb
 from sweep.trial_record import BUSY, ERROR, FLOOR, NO_MEMORY, Row, RowLog, TrialState, busy_seconds
 
@@ -80,15 +80,15 @@ def attempt(job: Job, folder: Path, knobs: Mapping[str, Any], report: Callable[[
             inside it by SystemExit (ray/train/_internal/session.py, `_report_training_result`), which passes.
 
     Raises:
-        Exception: whatever went wrong that is no known failure; the traceback is in `error.txt` by then, unless the
-            disk is full.
+        Exception: whatever went wrong that is no known failure; the traceback is in `error.txt` by then, unless a
+            disk failed.
     """
     trial = None
     try:
         trial = _Attempt(job, folder, TrainConfig.from_flat(knobs), report)
         trial.run()
     except Exception as error:
-        if not is_no_space(error):  # else there is none for this either
+        if disk_fault(error) is None:  # else this cannot be written either
             _keep_error(folder, traceback.format_exc())
             if trial is not None:
                 trial.note_busy()

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from model.cache import sync
 from sweep.errors import Problem, Refused
 
-_NO_SPACE = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+_DISK_FAULTS = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)))
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -75,13 +75,16 @@ def repair_lines(path: Path) -> None:
             _cut_torn_line(file)
 
 
-def is_no_space(error: BaseException) -> bool:
-    """Whether an error, or one that it came of, is a full disk's or a used-up quota's.
+def disk_fault(error: BaseException | str) -> str | None:
+    """What the system said of a disk that is full or fails, in an error or one that it came of; None of another error.
 
-    By the system's words: safetensors raises an error of its own with them, and Ray's hold tracebacks as text.
+    Known by the words: safetensors raises an error of its own with them, and Ray's hold tracebacks as text.
     """
-    came_of = error.__cause__ or error.__context__
-    return any(words in str(error) for words in _NO_SPACE) or (came_of is not None and is_no_space(came_of))
+    for words in _DISK_FAULTS:
+        if words in str(error):
+            return f"a disk's fault: {words}"
+    came_of = None if isinstance(error, str) else error.__cause__ or error.__context__
+    return None if came_of is None else disk_fault(came_of)
 
 
 def _cut_torn_line(file: BinaryIO) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep.files import is_no_space, write_whole
+from sweep.files import disk_fault, write_whole
 from sweep.record import Record
 from sweep.scheduler import RungScheduler
 from sweep.trial_record import DEATH, NO_MEMORY
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 _KILLED_FOR_MEMORY = "running low on memory"
 """In Ray's message (`ray.exceptions.OutOfMemoryError`), which Tune keeps as the trial's error."""
-
-
-NO_SPACE = "no space left where the record lies"
 
 
 class Closing:
@@ -92,14 +89,14 @@ class LimitedScheduler(RungScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """A worker died, and the sweep continues its trial.
 
-        One that Ray's memory monitor killed is not run again, only to be killed again. Where the disk is full, the
-        sweep closes.
+        One that Ray's memory monitor killed is not run again, only to be killed again. Where a disk is full or
+        fails, the sweep closes.
         """
         super().on_trial_error(tune_controller, trial)
         self._drop(trial)
         error = _error_text(trial)
-        if is_no_space(RuntimeError(error)):
-            self._closing.close(NO_SPACE)
+        if why := disk_fault(error):
+            self._closing.close(why)
             return
         folder = self._record.trial_folder(trial.config["number"])
         with (folder / DEATH).open("a", encoding="utf-8") as deaths:

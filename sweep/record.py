@@ -29,6 +29,7 @@ Optuna.
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import time
@@ -43,6 +44,15 @@ from sweep.root import argument, make_folder, sweep_names
 from sweep.trial_record import RowLog, Trial, TrialState, busy_seconds
 
 FORMAT = 3
+_FACTS: dict[str, tuple[type, ...]] = {
+    "format": (int,),
+    "created": (int, float),
+    "objective": (str,),
+    "rungs": (list,),
+    "searched": (list,),
+    "trials": (int,),
+}
+"""Facts of a sweep that every reading command needs, and their types."""
 
 
 class Record:
@@ -96,24 +106,46 @@ class Record:
         """The record of an existing sweep.
 
         Raises:
-            Refused: there is none of that name (the nearest one is offered), or a newer program wrote it.
+            Refused: there is none of that name (the nearest one is offered), a newer program wrote it, or it is
+                damaged.
         """
         names = sweep_names(root)
         if name not in names:
             newest = ", ".join(reversed(names[-8:])) + (", …" if len(names) > 8 else "")
             known = f"which has {newest}{nearest(name, names)}" if names else "which has none yet"
+            is_file = "; a file to go on with is given by --spec" if name.endswith((".yaml", ".yml")) else ""
             raise Refused(
-                [Problem(f"there is no sweep {name!r} in {root}, {known}")],
+                [Problem(f"there is no sweep {name!r} in {root}, {known}{is_file}")],
                 next=f"stsweep ls --root {shlex.quote(str(root))}",
             )
         record = cls(root / name)
-        written = record.about["format"]
-        if written > FORMAT:
+        about: Any = record.about
+        written = about.get("format") if isinstance(about, dict) else None
+        if isinstance(written, int) and written > FORMAT:
             raise Refused(
                 [Problem(f"{record.folder} has record format {written}; this program reads up to {FORMAT}")],
                 next="pip install --upgrade stsweep",
             )
+        record._check_facts()
         return record
+
+    def _check_facts(self) -> None:
+        """Whether `about` has what every command needs.
+
+        Raises:
+            Refused: `sweep.json` is damaged; every fact that is missing or of another type is named.
+        """
+        about: Any = self.about
+        known = about if isinstance(about, dict) else {}
+        faults = [name for name, types in _FACTS.items() if type(known.get(name)) not in types]
+        if faults:
+            said = ", ".join(
+                f"{name} is {json.dumps(known[name])}" if name in known else f"no {name}" for name in faults
+            )
+            raise Refused(
+                [Problem(f"damaged: {said}", str(self.folder / "sweep.json"))],
+                next="restore the file from a copy, or move the sweep's folder away",
+            )
 
     def check_drivable(self) -> None:
         """Whether this user may drive this sweep on.

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 from sweep.driver import job_has_working_dir, prepare_sweep, ray_session, run_trials
 from sweep.errors import Exit, Problem, Refused, Unreachable
-from sweep.files import is_no_space
+from sweep.files import disk_fault
 from sweep.ledger import ledger_until_now
-from sweep.limited_scheduler import NO_SPACE
 from sweep.record import Record
 from sweep.resources import fitting, slots
 from sweep.root import check_name
@@ -130,13 +129,19 @@ def resume(
     has_ended = len(trials) == record.about["trials"] and all(trial.ended is not None for trial in trials)
     # A driver that was killed after the last end may have left the study behind: that is mended by driving.
     if has_ended and not more_trials and "ended" in record.sessions()[-1]:
-        record.write_spec(spec.to_yaml())  # where `stsweep ui` looks for the server
+        kept = load_spec(record.folder / "spec.yaml").model_copy(update={"tracking_uri": spec.tracking_uri})
+        record.write_spec(kept.to_yaml())  # where `stsweep ui` looks for the server; nothing else was checked
         mirror = Mirror(record, spec.tracking_uri or default_uri(root))
         mirror.start()
         _send_the_rest(mirror)
         say(f"sweep {record.name} has ended: all its {len(trials)} trials have\nNext: {_more(spec, record)}")
         return Exit.DONE if best_trial(trials) else Exit.NONE_COMPLETED
-    with _again(record):
+    if why := ledger_until_now(spec, record).reason_to_close():
+        raise Refused(
+            [Problem(f"{why}, so no trial would be run")],
+            next=f"stsweep {_going_on(record, more_trials)} --set {why.partition(' ')[0]}=MORE",
+        )
+    with _again(record, more_trials):
         notes = checks.check(spec, address=address, root=root, begun=record.folder).notes
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
@@ -148,13 +153,17 @@ def resume(
 
 
 @contextmanager
-def _again(record: Record) -> Iterator[None]:
+def _again(record: Record, more_trials: int = 0) -> Iterator[None]:
     """What is wrong with the spec of a sweep that goes on is set right by `--set`, not in a file."""
     try:
         yield
     except Refused as refused:
-        following = f"correct it, with --set too, then: stsweep resume {record.argument}"
+        following = f"correct it, with --set too, then: stsweep {_going_on(record, more_trials)}"
         raise type(refused)(refused.problems, following) from None
+
+
+def _going_on(record: Record, more_trials: int) -> str:
+    return f"extend {record.argument} --trials {more_trials}" if more_trials else f"resume {record.argument}"
 
 
 def _more(spec: SweepSpec, record: Record) -> str:
@@ -166,9 +175,17 @@ def _more(spec: SweepSpec, record: Record) -> str:
 
 def recorded_spec(record: Record) -> SweepSpec:
     """The spec that a sweep began with."""
+    from pydantic import ValidationError
+
     from sweep.spec.sweep_spec import SweepSpec
 
-    return SweepSpec.model_validate(record.about["spec"])
+    try:
+        return SweepSpec.model_validate(record.about["spec"])
+    except (KeyError, ValidationError) as error:
+        raise Refused(
+            [Problem(f"damaged: its spec cannot be read ({error})", str(record.folder / "sweep.json"))],
+            next="restore the file from a copy, or stsweep run SPEC --name NEW",
+        ) from None
 
 
 def _drive_to_the_end(
@@ -179,20 +196,23 @@ def _drive_to_the_end(
     with Signals() as signals:
         mirror = Mirror(record, spec.tracking_uri or default_uri(record.folder.parent))
         try:
-            try:
-                why = _drive(spec, record, address, mirror, signals, more_trials)
-            finally:
-                signals.conclude()
-                record.release()
+            why = _drive(spec, record, address, mirror, signals, more_trials)
         except KeyboardInterrupt:
             why = "ended at once"
         except BaseException as error:
-            if not is_no_space(error) or not record.has_trials():
+            why = disk_fault(error)
+            if why is None or not record.has_trials():
+                signals.conclude()
+                record.release()
                 _send_the_rest(mirror, signals.exit)
                 if is_new and not record.has_trials():
                     record.discard()
                 raise
-            why = NO_SPACE
+        signals.conclude()
+        with suppress(OSError):  # a disk that fails: the record is then that of a killed driver, and goes on as such
+            record.change(closed=why)  # while no other driver can change it too
+        with suppress(OSError):
+            record.release()
         trials = record.trials()
         if is_new and signals.exit is not None and not trials:
             command = record.about["command"]
@@ -200,10 +220,8 @@ def _drive_to_the_end(
             record.discard()
             say(f"nothing had begun, so nothing is kept; again: {command}", sys.stderr)
             return signals.exit
-        # Before MLflow, which may take half a minute: another driver may begin as soon as this one has let go.
         text = outcome_text(record, seconds=time.monotonic() - begin, why=why)
-        with suppress(OSError):  # a full disk: the record is then that of a killed driver, and goes on as such
-            record.change(closed=why)
+        with suppress(OSError):
             record.write_outcome(text)
         _send_the_rest(mirror, signals.exit)
         say(text)

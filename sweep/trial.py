@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sweep.attempt import attempt
-from sweep.files import is_no_space
+from sweep.files import disk_fault
 from sweep.resources import threads
 from sweep.spec.sweep_spec import milestones, rungs
 from sweep.trial_record import DEATH, ERROR
@@ -77,12 +77,12 @@ def run_trial(job: Job, folder: Path, knobs: Mapping[str, Any], report: Callable
 
     What a trial did it would do again, so only a trial whose process died is run again. A fault of the accelerator ends
     the process: CUDA answers every later call of it with the same error, and it would take all later trials with it.
-    A full disk is no fault of the trial; it is raised, and the scheduler closes the sweep.
+    A full disk is no fault of the trial: it is raised, and the scheduler closes the sweep.
     """
     try:
         attempt(job, folder, knobs, report)
     except Exception as error:
-        if is_no_space(error):
+        if disk_fault(error):
             raise
         torch = sys.modules.get("torch")
         if torch is not None and isinstance(error, torch.AcceleratorError):

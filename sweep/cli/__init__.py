@@ -15,7 +15,7 @@ import typer
 from sweep.cli import driving, scoring, simulating, sweeps  # noqa: F401  (they register their commands)
 from sweep.cli.app import app
 from sweep.errors import Exit, Problem, Refused, Unreachable
-from sweep.files import is_no_space
+from sweep.files import disk_fault
 
 
 def main() -> None:
@@ -57,8 +57,8 @@ def _as_refusal(error: Exception) -> Refused | None:
         return Refused([Problem(str(error))], next=again)
     if isinstance(error, OSError) and error.filename is not None and error.strerror:  # a full disk, a file as a folder
         return Refused([Problem(error.strerror, str(error.filename))], next=again)
-    if is_no_space(error):
-        return Refused([Problem("no space left on a disk")], next=f"make room, then: {command}")
+    if why := disk_fault(error):
+        return Refused([Problem(why)], next=f"make room, then: {command}")
     if hasattr(error, "format_message"):  # the command line itself
         context = getattr(error, "ctx", None)
         return Refused(

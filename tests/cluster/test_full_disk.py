@@ -49,7 +49,7 @@ def test_a_full_disk_closes_the_sweep_which_then_goes_on_as_if_nothing_had_been(
         filler = fill(small_disk)
         assert driver.wait(timeout=120) == 130, sweep.log.read_text()[-3000:]
         said = sweep.log.read_text()
-        assert "closed: no space left where the record lies" in said
+        assert "closed: a disk's fault: No space left on device" in said
         assert f"to go on: stsweep resume full --root {small_disk}" in said
         assert "Traceback" not in said
         assert [trial.state for trial in sweep.record.trials()] == ["interrupted"]

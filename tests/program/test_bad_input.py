@@ -337,6 +337,11 @@ def test_a_sweep_that_has_ended_is_not_driven_again(begun, monkeypatch, capsys):
     assert len(begun.sessions()) == 1, "no second driver began"
 
 
+def test_what_is_wrong_at_an_extension_is_set_right_by_the_extension(refused, begun):
+    message = refused("extend", "begun", "--trials", "2", "--set", "resources.cpus=9999")
+    assert "then: stsweep extend begun --trials 2" in message
+
+
 def test_what_is_wrong_at_a_resume_is_set_right_by_the_resume(refused, begun):
     message = refused("resume", "begun", "--set", "objective.task=stsb", "--data-dir", "nowhere")
     assert "train.objective" in message or "objective.task was" in message
@@ -416,9 +421,52 @@ def test_a_sweep_without_a_completed_trial_has_nothing_to_give(refused, command)
     assert "Next: stsweep status taken\n" in refused(command[0], "taken", *command[1:])
 
 
-def test_a_damaged_record_is_named(refused, world):
-    (world / "sweeps/taken/sweep.json").write_text('{"format": 1, "na')
-    assert "sweeps/taken/sweep.json: damaged: " in refused("status", "taken")
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ('{"format": 1, "na', "Unterminated string"),
+        ("[1]", "no format, no created"),
+        ('{"format": "x"}', 'format is "x", no created, no objective'),
+        ('{"format": 3, "created": 1, "objective": "o", "rungs": 3, "searched": [], "trials": "six"}',
+         'rungs is 3, trials is "six"'),
+    ],
+)  # fmt: skip
+def test_a_damaged_record_is_named(refused, world, written, said):
+    (world / "sweeps/taken/sweep.json").write_text(written)
+    message = refused("status", "taken")
+    assert "sweeps/taken/sweep.json: damaged: " in message
+    assert said in message
+
+
+def test_a_damaged_spec_of_a_record_is_named(refused, begun):
+    spec = begun.about["spec"]
+    spec["train"]["optim"]["batch_size"] = -1
+    begun.change(spec=spec)
+    message = refused("resume", "begun")
+    assert "sweep.json: damaged: its spec cannot be read" in message
+    assert "batch_size" in message
+
+
+def test_a_file_in_place_of_a_sweeps_name_is_told_where_it_goes(refused, begun):
+    assert "--spec" in refused("resume", "spec.yaml")
+
+
+@pytest.mark.parametrize("command", [("resume", "begun"), ("extend", "begun", "--trials", "2")])
+def test_a_sweep_whose_limit_is_used_up_starts_nothing(refused, begun, command):
+    begun.add_trial(0, {}, {}, bracket=0)
+    (begun.trial_folder(0) / "busy.json").write_text('{"seconds": 7200}')
+    message = refused(*command, "--set", "stop.worker_hours=2")
+    assert "stop.worker_hours = 2 is used up" in message
+    assert f"Next: stsweep {' '.join(command)} --set stop.worker_hours=MORE" in message
+
+
+def test_what_was_not_checked_is_not_written_into_the_record_of_an_ended_sweep(begun, monkeypatch, capsys):
+    begun.change(trials=0)
+    before = (begun.folder / "spec.yaml").read_text()
+    monkeypatch.setattr(sys, "argv", ["stsweep", "resume", "begun", "--set", "resources.cpus=9999"])
+    with pytest.raises(SystemExit):
+        main()
+    assert (begun.folder / "spec.yaml").read_text() == before
 
 
 @pytest.mark.parametrize(

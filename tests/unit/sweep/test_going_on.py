@@ -130,6 +130,28 @@ def test_conditional_knobs_are_asked_only_where_they_count(tmp_path, sampler):
     assert {"loss.temperature" in trial.point for trial in trials} == {True, False}
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cmaes", "nsga2", "gp"])
+def test_a_step_has_one_spelling_so_no_point_of_a_grid_comes_twice(tmp_path, sampler):
+    """Optuna computes 0.15000000000000002 where a start point says 0.15."""
+    space = SPEC.replace("{low: 1e-5, high: 1e-2, log: true}", "{low: 0.05, high: 0.25, step: 0.05}")
+    space = space.replace("{choices: [cls, avg_last_hidden]}", "{choices: [cls]}")
+    space += "points:\n  - {optim.learning_rate: 0.15}\n"
+    sweep = Sweep(tmp_path, space, "trials=5", "sampler.startup_trials=2", f"sampler.name={sampler}")
+    while sweep.run_one(row(0, 50.0), row(1, 50.0), row(2, 50.0)) is not None:
+        pass
+    tried = sorted(trial.point["optim.learning_rate"] for trial in sweep.record.trials())
+    assert tried == [0.05, 0.1, 0.15, 0.2, 0.25]
+
+
+def test_a_study_attribute_is_noted_by_the_trial_that_changed_it_alone(tmp_path):
+    """Else each of 5,000 trials would hold what NSGA-II keeps of all generations."""
+    sweep = Sweep(tmp_path, SPEC, "sampler.name=qmc", "trials=3")
+    while sweep.run_one(row(0, 50.0), row(1, 50.0), row(2, 50.0)) is not None:
+        pass
+    kept = [sweep.record.notes(number)["study"] for number in range(3)]
+    assert [list(each.values()) for each in kept] == [[0], [1], [2]], "the place in the sequence, and nothing of before"
+
+
 def test_no_point_comes_twice_until_all_have_come(tmp_path):
     space = SPEC.replace("{low: 1e-5, high: 1e-2, log: true}", "{choices: [1e-4, 1e-3, 1e-2]}")
     sweep = Sweep(tmp_path, space, "trials=7", "sampler.startup_trials=2")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweep.ledger import Ledger, ledger_of
+from sweep.ledger import Ledger, driven_seconds, ledger_of
 from tests.unit.sweep.specs import SMALL, load, new_record, row, write_trial
 
 
@@ -38,6 +38,30 @@ def test_worker_hours_add_up_over_trials_each_counted_at_its_last_report(tmp_pat
     ours.add_busy(0, 1200)  # continued from an older checkpoint: less than before
     ours.add_busy(1, 1800)
     assert "worker_hours" in str(ours.reason_to_close())
+
+
+def test_what_runs_has_used_its_time_since_its_last_report(tmp_path):
+    clock = Clock()
+    ours = ledger(tmp_path, "stop.worker_hours=3", clock=clock)
+    for number in range(4):
+        ours.add_start(number)
+    clock.now += 1800
+    ours.add_busy(0, 1700)  # a hundred seconds of it waited for Tune
+    ours.add_pause(1)  # its worker died
+    clock.now += 1800
+    ours.add_start(0)  # told again and again
+    assert ours.used().worker_hours == pytest.approx((1700 + 1800 + 2 * 3600) / 3600)
+    assert ours.reason_to_close() is None
+    clock.now += 100
+    assert "worker_hours" in str(ours.reason_to_close())
+
+
+def test_a_clock_that_was_set_back_gives_no_hours_back(tmp_path):
+    record = new_record(tmp_path)
+    record.release()
+    path = record.folder / "sessions.jsonl"
+    path.write_text('{"pid": 1, "started": 5000.0}\n{"pid": 1, "ended": 1500.0}\n{"pid": 2, "started": 1600.0}\n')
+    assert driven_seconds(record) == 0.0
 
 
 def test_wall_hours_go_by_on_the_clock_and_count_earlier_drivers(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,7 +28,8 @@ DRIVER = """
 import sys
 from pathlib import Path
 from sweep.record import Record
-record = Record.create(Path(sys.argv[1]), "s", "name: s\\n", {})
+about = {"objective": "o", "rungs": [], "searched": [], "trials": 1}
+record = Record.create(Path(sys.argv[1]), "s", "name: s\\n", about)
 record.add_trial(0, {}, {})
 print("driving", flush=True)
 sys.stdin.read()
@@ -267,3 +269,36 @@ def test_a_row_is_one_line_of_plain_json(tmp_path):
     RowLog(tmp_path).append(row(1, 12.5))
     (line,) = (tmp_path / "rows.jsonl").read_text().splitlines()
     assert json.loads(line) == asdict(row(1, 12.5))
+
+
+def test_what_else_lies_among_the_trials_is_left_alone_and_hides_none(tmp_path):
+    record = new_record(tmp_path)
+    write_trial(record, 0, [row(0)], "stopped")
+    (record.folder / "trials" / ".DS_Store").write_text("a file manager's")
+    (record.folder / "trials" / "notes").mkdir()
+    record.release()
+    Record.open(tmp_path, "s").drive("stsweep resume s")
+    assert [trial.number for trial in Record.open(tmp_path, "s").trials()] == [0]
+    assert (record.folder / "trials" / "notes").exists()
+
+
+def test_a_record_whose_trials_are_not_all_there_is_not_driven(tmp_path):
+    """Optuna numbers trials by counting them: a later one would get a number that is taken."""
+    record = new_record(tmp_path)
+    for number in range(3):
+        write_trial(record, number, [row(0)], "stopped")
+    shutil.rmtree(record.trial_folder(1))
+    record.release()
+    again = Record.open(tmp_path, "s")
+    with pytest.raises(Refused, match="trials are missing: 0001"):
+        again.drive("stsweep resume s")
+    assert not again.is_driven()
+
+
+def test_a_new_sweep_may_be_driven_on_whatever_rights_new_folders_get(tmp_path):
+    before = os.umask(0)
+    try:
+        record = new_record(tmp_path)
+    finally:
+        os.umask(before)
+    record.check_drivable()

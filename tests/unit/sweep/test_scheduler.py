@@ -135,6 +135,21 @@ def test_replaying_the_rows_gives_the_decisions_that_would_have_come(tmp_path, n
         assert report(again, number, index, score) == decision
 
 
+def test_a_clock_that_was_set_back_loses_no_rung(tmp_path):
+    """By their times alone each trial's second row would be replayed first, and its first be a late report."""
+    scores = {0: (50.0, 60.0), 1: (51.0, 61.0), 2: (52.0, 62.0)}
+    trials = [
+        Trial(
+            number, {}, {}, (row(0, first, time=5000.0 + number), row(1, second, time=1000.0 + number)), "interrupted"
+        )
+        for number, (first, second) in scores.items()
+    ]
+    again = scheduler(tmp_path)
+    again.replay(trials)
+    add(again, 3)
+    assert report(again, 3, 0, 40.0) == "STOP", "three better ones were there"
+
+
 @pytest.mark.parametrize("name", ["asha", "median"])
 def test_a_trial_that_trained_on_after_its_last_row_was_let_go_on_whatever_a_replay_says(tmp_path, name):
     """Two rows wait together, the later one is heard first: to the driver it was the first of its rung."""
