@@ -115,6 +115,23 @@ def test_one_signal_saves_the_running_trial_and_says_how_to_go_on(number, code, 
     check_whole(sweep, undisturbed)
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_a_new_sweep_is_prepared_says_that_nothing_is_kept(number, code, sweep):
+    """Ray's waiting loop is where it is heard."""
+    driver = sweep.start()
+    sweep.wait_for("code/sweep")
+    while "preparing" not in sweep.log.read_text():
+        assert driver.poll() is None
+        time.sleep(0.02)
+    time.sleep(0.5)
+    driver.send_signal(number)
+    assert driver.wait(timeout=60) == code, sweep.log.read_text()
+    said = sweep.log.read_text()
+    assert f"nothing had begun, so nothing is kept; again: stsweep run {sweep.name}.yaml" in said
+    assert "Traceback" not in said
+    assert not (sweep.root / sweep.name).exists()
+
+
 @pytest.mark.parametrize("times", [2, 12], ids=["twice", "kept pressed"])
 def test_a_second_ctrl_c_ends_at_once_and_leaves_no_process(times, workshop, environment):
     """Nor do those that follow it, which come while Ray is ended."""
