@@ -104,8 +104,6 @@ def _warm_start(spec: SweepSpec, findings: Findings) -> None:
             findings.add(here, f"{show(name)} is no name of a sweep; give one like {NAME_PATTERN.strip('^$')}")
         elif name in names[:place]:
             findings.add(here, f"{show(name)} is listed twice; each sweep once")
-        elif name == spec.name:
-            findings.add(here, f"{show(name)} is this sweep itself; name an earlier one")
 
 
 def _two_objectives(spec: SweepSpec, findings: Findings) -> None:

@@ -53,7 +53,6 @@ def test_a_scheduler_that_stops_needs_a_grace_in_the_unit_of_its_axis(
         ("sampler: {name: random, warm_start: [earlier]}", "random learns from no trial that it did not propose"),
         ("sampler: {name: qmc, warm_start: [earlier]}", "leave warm_start out, or take tpe or gp"),
         ("sampler: {warm_start: [earlier, earlier]}", "warm_start[1]: 'earlier' is listed twice"),
-        ("sampler: {warm_start: [s]}", "this sweep itself"),
         ("sampler: {warm_start: [../other]}", "no name of a sweep"),
         ("sampler: {warm_start: earlier}", "a list of texts"),
         ("objective: {task: demo, against: speed}", "size, latency"),

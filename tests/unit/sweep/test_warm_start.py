@@ -67,6 +67,13 @@ def test_ended_trials_come_first_in_the_study_and_the_sweeps_own_numbers_follow(
     assert "3 of 3" in found.notes[0]
 
 
+def test_a_second_sweep_of_a_file_starts_warm_from_the_first_under_another_name(tmp_path):
+    spec = load(tmp_path, SPEC.replace("name: s\n", "name: old\n", 1), "sampler.warm_start=old")
+    assert spec.name == "old"
+    earlier(tmp_path, spec)
+    assert len(find_earlier(spec.model_copy(update={"name": "new"}), tmp_path / "sweeps").trials) == 3
+
+
 def test_a_knob_that_was_not_searched_is_taken_from_the_configuration_where_that_lies_in_this_space(tmp_path):
     old = load(tmp_path, SPEC.replace("  encoder.pooling: {choices: [cls, avg_last_hidden]}\n", ""))
     record = Record.create(
