@@ -47,6 +47,7 @@ class Plan:
         rungs: Ascending; the last is the budget.
         milestones: Seconds of training at which trials are scored too, ascending; with the axis of seconds only.
         trials: How many trials.
+        searched: The knobs that vary.
         expected_sentences: Sentences trained on in all if the scheduler stops as many as it is made to
             (`sweep.forecast`); None where that is not known beforehand.
         most_sentences: The same if nothing is stopped.
@@ -64,6 +65,7 @@ class Plan:
     rungs: tuple[RungPlan, ...]
     milestones: tuple[float, ...]
     trials: int
+    searched: tuple[str, ...]
     expected_sentences: int | None
     most_sentences: int
     corpus_sentences: int
@@ -90,7 +92,7 @@ def check(spec: SweepSpec, *, address: str | None = None, root: Path | None = No
         Unreachable: only models are missing.
         Refused: anything else.
     """
-    problems, notes = [*_constant(spec), *_precision(spec)], [*_idle_teacher(spec), *_leaking(spec)]
+    problems, notes = [*_constant(spec), *_precision(spec)], [*spec.left_out, *_idle_teacher(spec), *_leaking(spec)]
     corpus = _corpus(spec, problems)
     pairs = _pairs(spec, problems)
     missing = _models(spec, problems)
@@ -114,6 +116,7 @@ def check(spec: SweepSpec, *, address: str | None = None, root: Path | None = No
         rungs=tuple(RungPlan(mark, count) for mark, count in zip(marks, there, strict=True)),
         milestones=seconds,
         trials=trials,
+        searched=spec.searched,
         expected_sentences=None if expected is None else round(expected),
         most_sentences=trials * budget,
         corpus_sentences=corpus,

@@ -11,7 +11,7 @@ from typing import Any
 
 from sweep.errors import nearest
 from sweep.spec.distribution import Choices, Distribution, Grid, Value, When
-from sweep.spec.fields import Findings, show
+from sweep.spec.fields import Findings, dotted, show
 from sweep.spec.knobs import KNOBS, value_of
 from sweep.spec.yaml_file import KeyPath
 
@@ -65,6 +65,7 @@ def with_conditions(
     *,
     named: Mapping[str, Any],
     fixed: Mapping[str, Any],
+    settled: Grid,
 ) -> Grid:
     """`grid` with its conditions, each checked; all mistakes are noted.
 
@@ -72,21 +73,23 @@ def with_conditions(
         grid: The distributions that were read, without conditions.
         given: Knob → its `when` as plain data.
         at: Where the mapping hangs in the file.
-        named: Every knob that the mapping names, those with a mistake too.
+        named: Every knob that the mapping names, those with a mistake and those that `--set` took out too.
         fixed: Knob → value, for the knobs that `--set` took out of the search. A condition on one is settled: the
-            child is asked always, or leaves the search too.
+            child is asked always, or leaves the search too, with a note.
+        settled: What the file searches of those, by which a condition on one is checked all the same.
     """
-    found, fixed = dict(grid), dict(fixed)
+    found = dict(grid)
     waiting: Conditions = {}
     for knob, raw in given.items():
         if raw is not None:
-            waiting[knob] = _parse(knob, raw, grid, findings, (*at, knob, "when"), named=named, fixed=fixed)
+            waiting[knob] = _parse(knob, raw, grid | settled, findings, (*at, knob, "when"), named=named, fixed=fixed)
     _refuse_circles(waiting, findings, at)
     if not findings.intact(at):
         return found
     gone = _never_asked(waiting, fixed)
-    for knob in gone:
-        found.pop(knob)
+    for knob, why in gone.items():
+        del found[knob]
+        findings.notes.append(f"{dotted((*at, knob))} is left out: {why}")
     for knob in found:
         when = {parent: values for parent, values in waiting.get(knob, {}).items() if parent not in fixed}
         found[knob] = found[knob].model_copy(update={"when": when or None})
@@ -98,15 +101,16 @@ def with_conditions(
     return found
 
 
-def _never_asked(waiting: Conditions, fixed: Mapping[str, Any]) -> set[str]:
-    """The knobs whose condition a fixed knob does not meet, and all that wait for them."""
-    gone: set[str] = set()
+def _never_asked(waiting: Conditions, fixed: Mapping[str, Any]) -> dict[str, str]:
+    """The knobs whose condition a fixed knob does not meet, and all that wait for them; why each is never asked."""
+    gone: dict[str, str] = {}
     for knob in TopologicalSorter(waiting).static_order():
-        if any(
-            parent in gone or (parent in fixed and fixed[parent] not in values)
-            for parent, values in waiting.get(knob, {}).items()
-        ):
-            gone.add(knob)
+        for parent, values in waiting.get(knob, {}).items():
+            if parent in gone:
+                gone[knob] = f"it waits for {parent}, which is left out too"
+            elif parent in fixed and fixed[parent] not in values:
+                needed = " or ".join(map(show, values))
+                gone[knob] = f"it waits for {parent} {needed}, and --set fixed that at {show(fixed[parent])}"
     return gone
 
 
@@ -129,30 +133,18 @@ def _parse(
         if parent not in KNOBS:
             others = [name for name in named if name != knob]
             findings.add(path, f"no such knob{nearest(parent, others) or '; searched: ' + ', '.join(others)}")
-        elif parent in fixed:
-            found[parent] = _settled(parent, values)
         elif parent not in named:
             findings.add(path, "not searched here, so it is the same in every trial; search it too")
-        elif parent in grid:
-            found[parent] = _values(parent, grid[parent], values, findings, path)
+        elif parent in grid or parent in fixed:
+            found[parent] = _values(parent, grid.get(parent), values, findings, path)
         else:
             found[parent] = ()  # its own mistake is told; the condition may still be part of a circle
     return found
 
 
-def _settled(parent: str, given: Any) -> tuple[Value, ...]:
-    """The values of a condition on a knob that `--set` fixed; the choices that could be checked are gone."""
-    found = []
-    for value in given if isinstance(given, list) else [given]:
-        try:
-            found.append(value_of(parent, value))
-        except ValueError:
-            continue
-    return tuple(found)
-
-
-def _values(parent: str, given: Distribution, raw: Any, findings: Findings, path: KeyPath) -> tuple[Value, ...]:
-    if not isinstance(given, Choices):
+def _values(parent: str, given: Distribution | None, raw: Any, findings: Findings, path: KeyPath) -> tuple[Value, ...]:
+    """The values of a condition; `given` is None where `--set` mends what the file searches: any of the knob's then."""
+    if given is not None and not isinstance(given, Choices):
         findings.add(path, f"needs choices: {parent} is a range; give it {{choices: […]}}, or take the condition out")
         return ()
     if raw == []:
@@ -162,11 +154,14 @@ def _values(parent: str, given: Distribution, raw: Any, findings: Findings, path
         here = (*path, place) if isinstance(raw, list) else path
         try:
             value = value_of(parent, item)
-        except ValueError:
+        except ValueError as error:
+            if given is None:
+                findings.add(here, str(error))
+                continue
             value, occurs = item, False  # `true` is no 1, though Python takes them for equal
         else:
-            occurs = value in given.choices
-        if not occurs:
+            occurs = given is None or value in given.choices
+        if given is not None and not occurs:
             allowed = ", ".join(map(show, given.choices))
             close = (
                 nearest(value, [text for text in given.choices if isinstance(text, str)])

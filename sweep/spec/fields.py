@@ -27,11 +27,13 @@ class Findings:
 
     Attributes:
         places: Key path → where its value came from: a file and a line, or `--set KEY=VALUE` and None.
+        notes: What a person should know and is no mistake, a sentence each.
     """
 
     places: dict[KeyPath, tuple[str, int | None]]
     problems: list[Problem] = field(default_factory=list)
     broken: set[KeyPath] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
 
     def add(self, path: KeyPath, message: str) -> None:
         """A mistake at `path`; told where its nearest enclosing key is when it has no line itself."""

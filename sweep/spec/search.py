@@ -24,10 +24,10 @@ def parse_search(
     """The distributions of the section, each checked on its own; one mapping, or several for a grid.
 
     Args:
-        raw: The section as plain data.
+        raw: The section as plain data, as the file has it.
         findings: Told every mistake.
         grid: Whether `sampler.name` is `grid`, which takes choices only, and several mappings. None: not known.
-        fixed: Knob → value, for the knobs that `--set` took out of the search.
+        fixed: Knob → value, for the knobs that `--set` takes out of the search; a mistake in one is mended by that.
     """
     fixed = fixed or {}
     if not isinstance(raw, list):
@@ -44,10 +44,14 @@ def _one_grid(raw: Any, findings: Findings, at: KeyPath, *, grid: bool | None, f
         findings.add(at, f"{show(raw)} is not allowed; give a mapping knob → {{low: …, high: …}} or {{choices: […]}}")
         return {}
     found: Grid = {}
+    settled: Grid = {}
     conditions: dict[str, Any] = {}
     for knob, given in raw.items():
         path = (*at, knob)
-        if knob not in KNOBS:
+        if knob in fixed:
+            if (distribution := _as_in_file(knob, given, grid=grid)) is not None:
+                settled[knob] = distribution
+        elif knob not in KNOBS:
             findings.add(path, f"no such knob{nearest(knob, SEARCHABLE) or '; knobs: ' + ', '.join(SEARCHABLE)}")
         elif reason := why_fixed(knob):
             findings.add(path, f"may not be searched: {reason}")
@@ -59,7 +63,15 @@ def _one_grid(raw: Any, findings: Findings, at: KeyPath, *, grid: bool | None, f
             conditions[knob] = alone.pop("when", None)
             if (distribution := _distribution(knob, alone, findings, path, grid=grid)) is not None:
                 found[knob] = distribution
-    return with_conditions(found, conditions, findings, at, named=raw, fixed=fixed)
+    return with_conditions(found, conditions, findings, at, named=raw, fixed=fixed, settled=settled)
+
+
+def _as_in_file(knob: str, given: Any, *, grid: bool | None) -> Distribution | None:
+    """What the file searches of a knob that `--set` fixed, for the conditions on it; None where that is a mistake."""
+    if not isinstance(given, dict):
+        return None
+    alone = {key: value for key, value in given.items() if key != "when"}
+    return _distribution(knob, alone, Findings(places={}), (), grid=grid)
 
 
 def _distribution(

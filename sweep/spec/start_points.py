@@ -12,7 +12,7 @@ from model.config import TrainConfig
 from sweep.errors import nearest
 from sweep.spec.conditions import active_knobs
 from sweep.spec.distribution import Choices, Distribution, Grid, Value
-from sweep.spec.fields import Findings, show
+from sweep.spec.fields import Findings, dotted, show
 from sweep.spec.knobs import KNOBS, value_of
 from sweep.spec.yaml_file import KeyPath
 
@@ -37,7 +37,7 @@ def parse_points(
         findings: Told every mistake.
         grid: As in `parse_search`.
         taken: Knobs that the file searches and `grids` does not: those that `--set` took out, and those with a mistake.
-            They leave the points too, and a point that then says nothing new is dropped.
+            They leave the points too, and a point that then says nothing new is dropped; a note says either.
     """
     if not isinstance(raw, list):
         findings.add(("points",), f"{show(raw)} is not allowed; give a list of mappings knob → value")
@@ -56,9 +56,14 @@ def parse_points(
         free = {knob: value for knob, value in item.items() if knob not in taken}
         point = _values(free, search, train, findings, at)
         key = tuple(sorted(point.items()))
-        if not findings.intact(at, ("search",)) or (len(free) < len(item) and (not point or key in found)):
+        if not findings.intact(at, ("search",)):
             continue
-        if key in found:
+        if lost := [knob for knob in item if knob in taken]:
+            fate = "not tried: it says nothing new" if not point or key in found else "tried"
+            findings.notes.append(f"{dotted(at)} is {fate} without {', '.join(lost)}, not searched any more")
+            if not point or key in found:
+                continue
+        elif key in found:
             findings.add(at, "the same as a point before it; each point once")
         found.setdefault(key, point)
         _check_conditions(point, search, findings, at)

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from model.config import Section, TrainConfig
 from sweep.errors import Refused
 from sweep.spec.difference import deciding
 from sweep.spec.distribution import Grid, Value
-from sweep.spec.fields import Findings, settle
+from sweep.spec.fields import Findings, settle, show
 from sweep.spec.knobs import KNOBS
 from sweep.spec.overrides import apply_overrides
 from sweep.spec.places import resolve_places
@@ -77,6 +77,12 @@ class SweepSpec(Section):
     """Folder in the layout of the SentEval archive. None: the variable STSWEEP_DATA."""
     tracking_uri: str | None = None
     """MLflow server or database. None: a SQLite file in the sweeps' root."""
+    _left_out: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What `--set` took out of the file's search and points, a sentence each."""
+        return self._left_out
 
     @property
     def grids(self) -> tuple[Grid, ...]:
@@ -122,15 +128,17 @@ def load_spec(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
     )
     tree = apply_overrides(document.data, overrides, schema=SweepSpec, findings=findings)
     tree = resolve_places(tree, findings)
-    searched, tried = tree.pop("search", {}), tree.pop("points", [])
+    left, tried = tree.pop("search", {}), tree.pop("points", [])
+    searched = resolve_places({"search": document.data.get("search", {})}, findings)["search"]
     spec = settle(SweepSpec, tree, findings, hints=KNOBS, fallback={"name": "unnamed"})
     assert spec is not None, "every required key has a stand-in"
     # A misspelt sampler may have been meant as a grid, or not: neither is held against the search.
     grid = spec.sampler.name == "grid" if findings.intact(("sampler", "name")) else None
-    named, flat = _knobs(document.data.get("search")), spec.train.flatten()
-    fixed = {knob: flat[knob] for knob in named - _knobs(searched) if knob in flat}
+    named, flat = _knobs(searched), spec.train.flatten()
+    fixed = {knob: flat[knob] for knob in named if knob in flat and knob not in _knobs(left)}
+    findings.notes += [f"{knob} is not searched: --set fixed it at {show(value)}" for knob, value in fixed.items()]
     grids = parse_search(searched, findings, grid=grid, fixed=fixed)
-    taken = named.difference(*grids)
+    taken = set(named).difference(*grids)
     points = parse_points(tried, grids, spec.train, findings, grid=grid, taken=taken)
     spec = spec.model_copy(update={"search": grids if isinstance(searched, list) else grids[0], "points": points})
     if findings.intact(("train",), ("search",)):
@@ -139,12 +147,13 @@ def load_spec(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
     apply_strategy_rules(spec, max(len(rungs(spec)) - 1, len(milestones(spec))) if listable else None, findings)
     if findings.problems:
         raise Refused(findings.problems, next=f"correct it, then: stsweep check {shlex.quote(str(path))}")
+    spec._left_out = tuple(findings.notes)
     return spec
 
 
-def _knobs(searched: Any) -> set[str]:
+def _knobs(searched: Any) -> list[str]:
     mappings = searched if isinstance(searched, list) else [searched]
-    return {knob for mapping in mappings if isinstance(mapping, dict) for knob in mapping}
+    return list(dict.fromkeys(knob for mapping in mappings if isinstance(mapping, dict) for knob in mapping))
 
 
 def rungs(spec: SweepSpec) -> tuple[int, ...]:

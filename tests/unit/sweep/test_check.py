@@ -73,6 +73,22 @@ def test_the_plan_says_rungs_trials_and_cost(world: Path) -> None:
     assert "objective.task=stsb-dev-clean" in note
 
 
+def test_the_plan_says_what_is_searched_and_what_set_took_out(world: Path) -> None:
+    search = (
+        "{encoder.pooling: {choices: [cls, avg_last2]}, optim.weight_decay: {low: 0, high: 0.5}, "
+        "loss.temperature: {low: 0.01, high: 0.1, when: {encoder.pooling: cls}}}"
+    )
+    assert check(spec_of(world, search=search)).searched == (
+        "encoder.pooling",
+        "optim.weight_decay",
+        "loss.temperature",
+    )
+    plan = check(spec_of(world, "encoder.pooling=avg_last2", search=search))
+    assert plan.searched == ("optim.weight_decay",)
+    first, second, *_ = plan.notes
+    assert first.startswith("encoder.pooling is not searched") and "loss.temperature is left out" in second
+
+
 def test_hyperband_median_and_seconds_are_planned_as_far_as_they_are_known(world: Path) -> None:
     both = check(spec_of(world, "scheduler.name=hyperband", "scheduler.brackets=2"))
     first, second, last = (rung.trials for rung in both.rungs)

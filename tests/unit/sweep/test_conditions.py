@@ -154,6 +154,42 @@ def test_a_parent_that_set_fixes_settles_the_conditions_on_it(tmp_path: Path) ->
     assert trial_config(missed, {"loss.contrastive_weight": 0.1}).encoder.pooling == "max_last4"
 
 
+def test_what_waits_for_a_knob_that_set_fixes_elsewhere_is_said_to_be_left_out(tmp_path: Path) -> None:
+    assert load(tmp_path, SMALL + TEACHER + TREE).left_out == ()
+    assert load(tmp_path, SMALL + TEACHER + TREE, "encoder.pooling=max_last4").left_out == (
+        "encoder.pooling is not searched: --set fixed it at 'max_last4'",
+        "search.views.kind is left out: it waits for encoder.pooling 'cls', and --set fixed that at 'max_last4'",
+        "search.optim.clip_norm is left out: it waits for views.kind, which is left out too",
+        "search.views.rate is left out: it waits for views.kind, which is left out too",
+    )
+    met = load(tmp_path, SMALL + TEACHER + TREE, "encoder.pooling=cls")
+    assert met.left_out == ("encoder.pooling is not searched: --set fixed it at 'cls'",)
+
+
+@pytest.mark.parametrize("override", [(), ("loss.contrastive_weight=0.1",), ("loss.contrastive_weight=0.3",)])
+def test_a_condition_is_checked_whether_or_not_set_fixes_what_it_waits_for(
+    tmp_path: Path, override: tuple[str, ...]
+) -> None:
+    def said(when: str) -> list[str]:
+        text = SMALL + TEACHER + TREE.replace("{loss.contrastive_weight: [0.1, 0.3]}", when)
+        return [problem.message for problem in refusal(tmp_path, text, *override).problems]
+
+    allowed = "cannot occur; loss.contrastive_weight has the choices 0.0, 0.1, 0.3"
+    wrong = said("{loss.contrastive_weight: [0.2, yes, avg, null]}")
+    assert wrong == [f"{value} {allowed}" for value in ("0.2", "'yes'", "'avg'", "null")]
+    assert said("{loss.contrastive_weight: []}")[0].startswith("an empty list")
+    ranged = TREE.replace("{choices: [0.0, 0.1, 0.3]}", "{low: 0.1, high: 0.3}")
+    problems = refusal(tmp_path, SMALL + TEACHER + ranged, *override).problems
+    assert [problem.message.partition(":")[0] for problem in problems] == ["needs choices"] * 2
+
+
+def test_where_set_mends_what_a_condition_waits_for_its_values_are_any_of_the_knobs(tmp_path: Path) -> None:
+    text = SMALL + TEACHER + TREE.replace("{choices: [0.0, 0.1, 0.3]}", "{choices: []}")
+    assert "loss.temperature" in load(tmp_path, text, "loss.contrastive_weight=0.1").searched
+    said = one_problem(tmp_path, text.replace("[0.1, 0.3]", "[0.1, -3]"), "loss.contrastive_weight=0.1")
+    assert "when.loss.contrastive_weight[1]: -3 is not allowed; give a finite number from 0" in said
+
+
 def test_a_resolved_spec_keeps_its_conditions(tmp_path: Path) -> None:
     spec = load(tmp_path, SMALL + TEACHER + TREE)
     assert load(tmp_path, spec.to_yaml()) == spec

@@ -16,6 +16,7 @@ PLAN = Plan(
     rungs=(RungPlan(1_600, 10), RungPlan(6_400, 2.5)),
     milestones=(),
     trials=10,
+    searched=("loss.temperature", "encoder.pooling"),
     expected_sentences=28_000,
     most_sentences=64_000,
     corpus_sentences=3_768,
@@ -43,6 +44,7 @@ ESTIMATE = Estimate(
 def test_the_text_says_rungs_sentences_disk_upload_and_limits() -> None:
     said = plan_text(PLAN)
     assert "10 trials of student (6 layers), some/model; 2 at once" in said
+    assert "\nsearched: loss.temperature, encoder.pooling\n" in said
     assert "1,600 (10), 6,400 (2.5)" in said
     assert "expected if scores are random; a sampler that learns lets more pass" in said
     assert "about 28,000 expected, 44% of the 64,000" in said

@@ -134,6 +134,12 @@ def test_a_knob_that_set_fixes_leaves_the_points_and_a_point_that_says_no_more_i
         {"views.rate": 0.2},
         {"loss.contrastive_weight": 0.3, "loss.temperature": 0.05, "encoder.pooling": "cls"},
     ]
+    assert load(tmp_path, text, "optim.batch_size=96", "trials=9").left_out == (
+        "optim.batch_size is not searched: --set fixed it at 96",
+        "points[0] is tried without optim.batch_size, not searched any more",
+        "points[1] is not tried: it says nothing new without optim.batch_size, not searched any more",
+        "points[2] is not tried: it says nothing new without optim.batch_size, not searched any more",
+    )
     # loss.temperature is never asked at this weight, so it leaves the search and the points.
     fixed = load(tmp_path, text, "loss.contrastive_weight=0.1", "trials=9")
     assert start_points(fixed)[-1] == {"encoder.pooling": "cls"}
