@@ -26,6 +26,12 @@ DECLARED_FILE = "stsweep_encoder.json"
 
 HUB_TIMEOUT_S = 1.0
 
+_BEHIND_PADDING = (
+    *("roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet"),
+    *("data2vec-text", "xmod", "longformer"),
+)
+"""Architectures that count positions from behind the padding's: `padding_idx` of their table in transformers."""
+
 
 def locate(name: str) -> Path | str:
     """The folder of an encoder's files, or the Hub id itself when it must still be downloaded.
@@ -107,6 +113,14 @@ def layer_count(content: dict[str, Any]) -> int | None:
 def hidden_width(content: dict[str, Any]) -> int | None:
     """Hidden width D by `config.json`: BERT's and DistilBERT's names for it."""
     return content.get("hidden_size") or content.get("dim") or content.get("d_model")
+
+
+def token_limit(content: dict[str, Any]) -> int | None:
+    """Tokens that the encoder takes at most by `config.json`, as `model.encoder.position_limit` of the loaded one."""
+    rows = content.get("max_position_embeddings")
+    if not isinstance(rows, int):
+        return None
+    return rows - content.get("pad_token_id", 1) - 1 if content.get("model_type") in _BEHIND_PADDING else rows
 
 
 def declared(folder: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Settings that do not fit one another: poolings and layers, the widths of a student and its teacher.
+"""Settings that do not fit one another: poolings and layers, lengths and positions, widths of student and teacher.
 
-Layer counts and widths are read from the models' `config.json`; no torch is loaded.
+Layer counts, positions and widths are read from the models' `config.json`; no torch is loaded.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from model.config import POOLING_DEPTH
-from model.source import architecture, hidden_width, layer_count
+from model.source import architecture, hidden_width, layer_count, token_limit
 from sweep.errors import Problem
 from sweep.spec.conditions import requirements
 from sweep.spec.distribution import each_value, ends
@@ -30,6 +30,7 @@ class Shape:
 
     layers: int | None
     width: int | None
+    tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,9 @@ def shapes_of(spec: SweepSpec) -> dict[str, Shape]:
     """The shape of every encoder and teacher of the sweep. Read once: a package's weights are hashed at each look."""
     names = dict.fromkeys([*values_of(spec, "encoder.name"), *values_of(spec, "teacher.name")])
     configs = {name: architecture(name) or {} for name in names if name is not None}
-    return {name: Shape(layer_count(config), hidden_width(config)) for name, config in configs.items()}
+    return {
+        name: Shape(layer_count(config), hidden_width(config), token_limit(config)) for name, config in configs.items()
+    }
 
 
 def misfits(spec: SweepSpec, shapes: Mapping[str, Shape], notes: list[str]) -> list[Problem]:
@@ -119,6 +122,14 @@ def _depth_rule(given: Combination, shapes: Mapping[str, Shape]) -> Misfit | Non
     return None
 
 
+def _length_rule(given: Combination, shapes: Mapping[str, Shape]) -> Misfit | None:
+    name, length = given["encoder.name"], given["encoder.max_length"]
+    limit = shapes[name].tokens
+    if limit is None or length <= limit:
+        return None
+    return Misfit("encoder.max_length", f"{length} tokens is more than {name} takes, {limit}; give at most {limit}")
+
+
 def _width_rule(given: Combination, shapes: Mapping[str, Shape]) -> Misfit | None:
     if given["loss.distillation"] != "cosine" or not given["loss.distillation_weight"] or not given["teacher.name"]:
         return None
@@ -140,6 +151,7 @@ def _width_rule(given: Combination, shapes: Mapping[str, Shape]) -> Misfit | Non
 
 _RULES: tuple[tuple[tuple[str, ...], Callable[[Combination, Mapping[str, Shape]], Misfit | None]], ...] = (
     (("encoder.name", "encoder.keep_layers", "encoder.pooling"), _depth_rule),
+    (("encoder.name", "encoder.max_length"), _length_rule),
     (
         (
             "encoder.name",

@@ -5,6 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
+    AutoConfig,
     AutoModel,
     AutoTokenizer,
     ModernBertConfig,
@@ -16,7 +17,7 @@ from transformers import (
 from model.config import EncoderConfig
 from model.encoder import load_encoder, position_limit, save_encoder, saved_config
 from model.errors import InputError, UnreachableError
-from model.source import declared_pooling
+from model.source import declared_pooling, token_limit
 from tests.tiny import tiny_encoder_folder, tiny_tokenizer
 
 SENTENCES = [
@@ -181,6 +182,15 @@ def test_no_parameter_is_left_without_a_gradient(folder):
     batch = encoder.tokenizer(SENTENCES[:2], padding=True, return_tensors="pt")
     encoder(batch["input_ids"], batch["attention_mask"]).sum().backward()
     assert [name for name, parameter in encoder.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta", "xlm-roberta", "camembert", "mpnet"])
+def test_the_position_limit_is_known_from_the_configuration_alone(kind):
+    config = AutoConfig.for_model(kind, vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+                                  intermediate_size=16, max_position_embeddings=34)  # fmt: skip
+    with torch.device("meta"):
+        model = AutoModel.from_config(config)
+    assert token_limit(config.to_dict()) == position_limit(model)
 
 
 def test_positions_that_start_behind_the_paddings_are_not_counted():

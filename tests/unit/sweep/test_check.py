@@ -233,6 +233,22 @@ def test_a_choice_that_never_works_is_refused(world: Path) -> None:
     assert [problem.key for problem in problems] == ["encoder.pooling"]
 
 
+def test_a_length_above_the_positions_of_every_encoder_is_refused_and_above_those_of_some_a_note(world: Path) -> None:
+    for name, positions in (("student", 64), ("teacher", 128)):
+        path = world / name / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"max_position_embeddings": positions}))
+    check(spec_of(world, "encoder.max_length=64"))
+    (problem,) = refused(spec_of(world, "encoder.max_length=65")).problems
+    assert problem.key == "encoder.max_length" and "65 tokens is more" in problem.message
+    assert problem.message.endswith("/student takes, 64; give at most 64")
+    for given in ("{low: 16, high: 100}", "{choices: [32, 100]}"):
+        search = f"{{encoder.max_length: {given}}}"
+        assert [problem.key for problem in refused(spec_of(world, search=search)).problems] == ["encoder.max_length"]
+        both = f"{{encoder.max_length: {given}, encoder.name: {{choices: [student, teacher]}}}}"
+        plan = check(spec_of(world, "trials=2", "scheduler.name=none", search=both))
+        assert any("1 of 4 combinations cannot run" in note and "give at most 64" in note for note in plan.notes)
+
+
 def test_cosine_distillation_needs_equal_widths(world: Path) -> None:
     distilling = ("loss.distillation_weight=1", "teacher.name=teacher")
     said = str(refused(spec_of(world, *distilling)))
