@@ -7,7 +7,6 @@ callbacks, an exception in which would end the sweep: the table and MLflow follo
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -17,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweep.cluster import job_has_working_dir
 from sweep.errors import Problem, Unreachable
 from sweep.guard import HOME, SIBLINGS
 from sweep.record import Record
@@ -97,12 +97,6 @@ def machine_now() -> Machine:
 
     total = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return Machine(cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
-
-
-def job_has_working_dir() -> bool:
-    """Whether `ray job submit --working-dir` gave one; Ray refuses a second."""
-    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
-    return "working_dir" in (job.get("runtime_env") or {})
 
 
 def _copy_code(folder: Path) -> Path:

@@ -128,6 +128,8 @@ def estimate(
     ceiling = _most_worker_hours(spec, slots)
     worker_hours = min(wanted_hours, ceiling)
     notes = list(_memory_notes(spec, slots, measured, memory_bytes))
+    if _on_other_device(spec, measured):
+        notes.append("measured on the CPU, where torch found no GPU, and a trial asks one")
     if slots is None:
         notes.append("measured on this machine, which may be slower or faster than the cluster's")
     if ceiling < wanted_hours:
@@ -145,7 +147,12 @@ def estimate(
 
 
 def check_cost_asked(
-    spec: SweepSpec, max_cost: float | None, command: str = "stsweep check SPEC", *, probed: bool
+    spec: SweepSpec,
+    max_cost: float | None,
+    command: str = "stsweep check SPEC",
+    *,
+    probed: bool,
+    address: str | None = None,
 ) -> None:
     """Refuse a `--max-cost` that cannot be judged.
 
@@ -154,9 +161,10 @@ def check_cost_asked(
         max_cost: The `--max-cost`; None when none was given.
         command: What was typed; of an option given twice the last counts.
         probed: Whether `--probe` is given.
+        address: A Ray cluster, which nothing here measures.
 
     Raises:
-        Refused: It is no sum of money, or the price or the measurement is missing; all that is.
+        Refused: It is no sum of money, or the price or a measurement where the sweep runs is missing; all that is.
     """
     if max_cost is None:
         return
@@ -171,21 +179,31 @@ def check_cost_asked(
     if not probed:
         problems.append(Problem("needs --probe, which measures how long the sweep takes", key="--max-cost"))
         missing += " --probe"
+    if address is not None:
+        message = f"--probe measures this machine, whose hours say nothing of the cost on the cluster {address}"
+        problems.append(Problem(f"{message}; leave --max-cost out, or measure on a machine of it", key="--max-cost"))
+        missing += ", on such a machine, without --address and RAY_ADDRESS"
     if problems:
         raise Refused(problems, next=command + missing)
 
 
-def check_cost(found: Estimate, max_cost: float | None, command: str = "stsweep check SPEC --probe") -> None:
+def check_cost(
+    spec: SweepSpec, found: Estimate, max_cost: float | None, command: str = "stsweep check SPEC --probe"
+) -> None:
     """Refuse a sweep that is expected to cost more.
 
     Args:
+        spec: The sweep.
         found: What `probe` found.
         max_cost: The `--max-cost`; None when none was given.
         command: What was typed; of a `--set` given twice the last counts.
 
     Raises:
-        Refused: The estimated cost is above `max_cost`.
+        Refused: The estimated cost is above `max_cost`, or was measured on another device than a trial asks.
     """
+    if max_cost is not None and _on_other_device(spec, found.measured):
+        message = "a trial asks a GPU and the steps were measured on the CPU, which says nothing of the cost"
+        raise Refused([Problem(message, key="--max-cost")], next=f"{command}, where torch finds a GPU")
     if max_cost is None or found.cost is None or found.cost <= max_cost:
         return
     message = (
@@ -193,6 +211,10 @@ def check_cost(found: Estimate, max_cost: float | None, command: str = "stsweep 
         "lower trials or budget.sentences, or let the sweep end at a cost: stop.cost"
     )
     raise Refused([Problem(message, key="--max-cost")], next=f"{command} --set stop.cost={max_cost}")
+
+
+def _on_other_device(spec: SweepSpec, measured: Probed) -> bool:
+    return spec.resources.gpus > 0 and measured.device == "cpu"
 
 
 def _rung_ends(spec: SweepSpec, longest: float) -> tuple[float, ...]:

@@ -6,7 +6,9 @@ import os
 import re
 import shlex
 from pathlib import Path
+from tempfile import TemporaryFile
 
+from sweep.cluster import job_has_working_dir
 from sweep.errors import Problem, Refused
 
 DEFAULT_ROOT = Path("sweeps")
@@ -37,6 +39,29 @@ def argument(folder: Path) -> str:
     looked_at = Path(os.environ.get(ROOT_VARIABLE) or DEFAULT_ROOT)
     known = looked_at.absolute() == folder.parent.absolute()
     return shlex.quote(folder.name) + ("" if known else f" --root {shlex.quote(str(folder.parent))}")
+
+
+def check_absolute(root: Path) -> None:
+    """Refuse a root that goes with the job: Ray copies `--working-dir` to a temporary folder and runs there."""
+    if job_has_working_dir() and not root.is_absolute():
+        message = f"{str(root)!r} lies in the job's temporary working directory and would be lost with it"
+        raise Refused([Problem(message, key="--root")], next="stsweep run SPEC --root /a/folder/that/stays")
+
+
+def check_root(root: Path) -> None:
+    """Refuse a root in which no new sweep could be made; a root that is not there yet is not made.
+
+    Raises:
+        Refused: nothing can be written there, or it would be lost.
+    """
+    check_absolute(root)
+    there = root.absolute()
+    try:
+        while not there.is_symlink() and not there.exists():
+            there = there.parent
+        TemporaryFile(dir=there).close()  # has no name: nothing is left
+    except OSError as error:
+        raise _no_folder(root, f"cannot be written to: {os.strerror(error.errno or 0)}") from None
 
 
 def check_name(root: Path, name: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -11,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep.driver import job_has_working_dir, prepare_sweep, ray_session, run_trials
-from sweep.errors import Exit, Problem, Refused, Unreachable
+from sweep.driver import prepare_sweep, ray_session, run_trials
+from sweep.errors import Exit, Problem, Refused
 from sweep.files import disk_fault
 from sweep.ledger import ledger_until_now
 from sweep.record import Record
 from sweep.resources import fitting, slots
-from sweep.root import check_name
+from sweep.root import check_absolute, check_name
 from sweep.say import say
 from sweep.show import going_on_text, outcome_text
 from sweep.signals import Signals
@@ -34,7 +33,6 @@ from sweep.warm_start import find_earlier
 if TYPE_CHECKING:
     from sweep.spec.sweep_spec import SweepSpec
 
-_CLUSTER_TIMEOUT_S = 3.0
 _MIRROR_S = 30.0
 _MIRROR_CLOSING_S = 3.0
 """Seconds for the last rows to reach MLflow; after a signal somebody is waiting."""
@@ -48,12 +46,10 @@ def run(spec: SweepSpec, *, root: Path, name: str | None, address: str | None, c
         Unreachable: a model, the data or the cluster is not there.
     """
     name = spec.name if name is None else name
-    _check_root(root)
     check_name(root, name)
     named = spec.model_copy(update={"name": name})
     for note in checks.check(named, address=address, root=root).notes:
         print(f"note: {note}", file=sys.stderr)
-    _reach(address)
     objective = spec.objective
     about = {
         "objective": f"{objective.task} {objective.split} {objective.metric}",
@@ -99,7 +95,7 @@ def resume(
         Refused: there is no such sweep, it belongs to somebody else, a newer program wrote it, the space differs.
         Unreachable: another process drives it, or as `run`.
     """
-    _check_root(root)
+    check_absolute(root)
     record = Record.open(root, name)
     record.check_drivable()
     began = recorded_spec(record)
@@ -145,7 +141,6 @@ def resume(
         notes = checks.check(spec, address=address, root=root, begun=record.folder).notes
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
-    _reach(address)
     record.drive(command)
     record.write_spec(spec.to_yaml())
     say(going_on_text(record, more_trials), sys.stderr)
@@ -270,25 +265,3 @@ def _left(spec: SweepSpec, record: Record) -> str | None:
     if not any((spec.stop.wall_hours, spec.stop.worker_hours, spec.stop.cost)):
         return None
     return ledger_until_now(spec, record).left_text()
-
-
-def _check_root(root: Path) -> None:
-    """Refuse a root that goes with the job: Ray copies `--working-dir` to a temporary folder and runs there."""
-    if job_has_working_dir() and not root.is_absolute():
-        message = f"{str(root)!r} lies in the job's temporary working directory and would be lost with it"
-        raise Refused([Problem(message, key="--root")], next="stsweep run SPEC --root /a/folder/that/stays")
-
-
-def _reach(address: str | None) -> None:
-    """Refuse a cluster's `HOST:PORT` or `ray://HOST:PORT` where nothing listens; Ray says so after a minute only."""
-    if address is None or address in ("auto", "local"):
-        return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=_CLUSTER_TIMEOUT_S).close()
-    except (OSError, ValueError, OverflowError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it has no port"
-        problem = Problem(f"no Ray cluster answers at {address}: {why}; give HOST:PORT of its head", key="--address")
-        raise Unreachable(
-            [problem], next="ray status, or leave --address and RAY_ADDRESS out to run on this machine"
-        ) from None

@@ -50,13 +50,13 @@ def check(
     path = spec_path(spec)
     with told_where(spec, path, changes):
         given = load(path, changes, data_dir)
-        check_cost_asked(given, max_cost, command_line(), probed=probe)
+        check_cost_asked(given, max_cost, command_line(), probed=probe, address=address)
         plan = check_spec(given, address=address, root=root)
         estimate = None
         if probe:
             estimate = measure_sweep(given, plan.at_once)
     if estimate is not None:
-        check_cost(estimate, max_cost, command_line())
+        check_cost(given, estimate, max_cost, command_line())
     print(json.dumps(plan_json(plan, estimate), indent=2) if as_json else plan_text(plan, estimate))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +17,12 @@ from model.corpus import find_corpus_faults, read_corpus
 from model.errors import InputError, UnreachableError
 from model.source import find_fault, locate
 from sweep.advice import advice
+from sweep.cluster import cluster_problem
 from sweep.errors import Problem, Refused, Unreachable
 from sweep.footprint import Disk, disk_of, disk_problem, upload_bytes
 from sweep.forecast import expected_total, reaching
 from sweep.resources import Machine, cpus_here, slots
-from sweep.root import argument
+from sweep.root import argument, check_root
 from sweep.spec.misfits import misfits, shapes_of, values_of
 from sweep.spec.space import trial_count
 from sweep.spec.sweep_spec import SweepSpec, milestones, rungs
@@ -84,18 +85,20 @@ def check(spec: SweepSpec, *, address: str | None = None, root: Path | None = No
 
     Args:
         spec: A spec from `load_spec`.
-        address: A Ray cluster, whose CPUs and GPUs are not known here and not checked.
+        address: A Ray cluster, which should answer; its CPUs and GPUs are not known here and not checked.
         root: The folder of the sweeps, whose disk must hold this one; None: no disk is looked at.
         begun: The folder of a sweep that goes on. None: a new one, whose name should be free.
 
     Raises:
-        Unreachable: only models are missing.
+        Unreachable: only models are missing, or the cluster.
         Refused: anything else.
     """
     problems, notes = [*_constant(spec), *_precision(spec)], [*spec.left_out, *_idle_teacher(spec), *_leaking(spec)]
     corpus = _corpus(spec, problems)
     pairs = _pairs(spec, problems)
     missing = _models(spec, problems)
+    if problem := cluster_problem(address):
+        missing.append(problem)
     shapes = shapes_of(spec)
     problems += misfits(spec, shapes, notes)
     at_once = None if address else _at_once(spec, problems)
@@ -103,6 +106,8 @@ def check(spec: SweepSpec, *, address: str | None = None, root: Path | None = No
     disk = disk_of(spec, trials, at_once or spec.resources.concurrent, root, begun)
     if root is not None and (problem := disk_problem(disk, root)):
         problems.append(problem)
+    if root is not None and begun is None:
+        problems += _root(root)
     earlier = _warm_start(spec, root, problems) if root is not None and begun is None else ()
     if problems or missing:
         kind = Refused if problems else Unreachable
@@ -144,6 +149,14 @@ def _warm_start(spec: SweepSpec, root: Path, problems: list[Problem]) -> tuple[s
     except Refused as refused:
         problems += refused.problems
         return ()
+
+
+def _root(root: Path) -> Sequence[Problem]:
+    try:
+        check_root(root)
+    except Refused as refused:
+        return refused.problems
+    return ()
 
 
 def _taken(spec: SweepSpec, root: Path | None) -> Iterator[str]:

@@ -258,17 +258,20 @@ def test_a_name_that_exists_is_refused_with_a_free_one_and_the_root_to_type(refu
     assert "--name taken-2 --root 'else where', or stsweep status taken --root 'else where'" in message
 
 
-@pytest.mark.parametrize("root", ["spec.yaml", "spec.yaml/x", "/proc/nowhere", "r" * 300])
-def test_a_root_that_cannot_be_written_to_is_refused(refused, root):
-    assert "--root: " in refused("run", "spec.yaml", "--root", root)
+@pytest.mark.parametrize("command", [("check",), ("run", "--name", "new")], ids=["check", "run"])
+@pytest.mark.parametrize("root", ["spec.yaml", "spec.yaml/x", "/proc/nowhere", "r" * 300, "broken"])
+def test_a_root_that_cannot_be_written_to_is_refused(refused, world, command, root):
+    (world / "broken").symlink_to("nowhere")
+    assert "--root: " in refused(command[0], "spec.yaml", *command[1:], "--root", root)
 
 
+@pytest.mark.parametrize("command", [("check",), ("run", "--name", "new")], ids=["check", "run"])
 @pytest.mark.parametrize(
     ("address", "why"),
     [("127.0.0.1:1", "Connection refused"), ("ray://127.0.0.1:1", "Connection refused"), ("head", "has no port")],
 )
-def test_a_cluster_that_is_not_there_is_refused_before_the_sweep_has_a_folder(refused, address, why):
-    message = refused("run", "spec.yaml", "--name", "new", "--address", address, code=3)
+def test_a_cluster_that_is_not_there_is_refused_before_the_sweep_has_a_folder(refused, command, address, why):
+    message = refused(command[0], "spec.yaml", *command[1:], "--address", address, code=3)
     assert f"no Ray cluster answers at {address}" in message
     assert why in message
 

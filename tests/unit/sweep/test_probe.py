@@ -120,10 +120,10 @@ def test_trials_that_share_a_gpu_share_its_memory(tmp_path: Path) -> None:
 def test_a_cost_above_the_most_is_refused_and_one_at_it_is_not(tmp_path: Path) -> None:
     found = estimated(tmp_path, PRICED)
     assert found.cost is not None
-    check_cost(found, None)
-    check_cost(found, found.cost)
+    check_cost(spec_of(tmp_path), found, None)
+    check_cost(spec_of(tmp_path), found, found.cost)
     with pytest.raises(Refused, match=f"{found.cost:.2f} is the estimated cost") as refused:
-        check_cost(found, found.cost - 0.01)
+        check_cost(spec_of(tmp_path), found, found.cost - 0.01)
     assert refused.value.exit_code == 2
 
 
@@ -131,7 +131,7 @@ def test_the_next_command_is_what_was_typed_with_the_change_that_helps(tmp_path:
     typed = "stsweep check s.yaml --probe --max-cost 1234567.5 --set stop.cost=9e9"
     found = dataclasses.replace(estimated(tmp_path, PRICED), cost=9e6)
     with pytest.raises(Refused) as refused:
-        check_cost(found, 1234567.5, typed)
+        check_cost(spec_of(tmp_path), found, 1234567.5, typed)
     assert refused.value.next == f"{typed} --set stop.cost=1234567.5"
     for command, spec, cost in ((typed, spec_of(tmp_path, PRICED), 0.0), ("stsweep check s", spec_of(tmp_path), 1.0)):
         with pytest.raises(Refused) as refused:
@@ -145,7 +145,7 @@ def test_a_sweep_that_ends_at_the_most_cost_is_not_above_it(tmp_path: Path, pric
     for cost in (0.1, 0.29, 0.37, 0.57):
         found = estimated(tmp_path, f"resources.cost_per_hour={price}", f"stop.cost={cost}", "trials=100000")
         assert found.cost == found.most_cost == pytest.approx(cost)
-        check_cost(found, cost)
+        check_cost(spec_of(tmp_path), found, cost)
 
 
 @pytest.mark.parametrize("cost", [0.0, -1.0, float("nan"), float("inf")])
@@ -162,3 +162,16 @@ def test_all_that_a_most_cost_lacks_is_said_at_once(tmp_path: Path) -> None:
     said = [(problem.key, problem.message) for problem in refused.value.problems]
     assert [key for key, _ in said] == ["--max-cost", "resources.cost_per_hour", "--max-cost"]
     assert "--probe" in said[-1][1]
+
+
+def test_no_cost_is_judged_by_what_another_machine_or_device_measured(tmp_path: Path) -> None:
+    with pytest.raises(Refused) as refused:
+        check_cost_asked(spec_of(tmp_path, PRICED), 1e9, "stsweep check s", probed=True, address="head:6379")
+    assert "the cluster head:6379" in str(refused.value) and "leave --max-cost out" in str(refused.value)
+    asks_gpu = spec_of(tmp_path, PRICED, "resources.gpus=0.5")
+    found = estimated(tmp_path, PRICED, "resources.gpus=0.5")
+    assert any("measured on the CPU" in note for note in found.notes)
+    check_cost(asks_gpu, found, None)
+    with pytest.raises(Refused, match="measured on the CPU"):
+        check_cost(asks_gpu, found, 1e9)
+    check_cost(asks_gpu, dataclasses.replace(found, measured=dataclasses.replace(MEASURED, device="cuda")), 1e9)
