@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 _VISITS, _FEWEST_REPEATS = 20_000, 20
 """The sweep is repeated until its trials have come to so many rungs together, and at least so often."""
-_MOST_TRIALS = 1_000
-"""Of a longer sweep so many are run: by then about one trial in `reduction_factor` passes, and so it goes on."""
+_MOST_VISITS = 25_000
+"""Trials × rungs of one repeat at most. Of a longer sweep the beginning is run, and goes on as its second half went,
+not as all of it: fewer pass from thousand to thousand, since a rung keeps the low scores of its first trials."""
 
 
 def reaching(spec: SweepSpec, trials: int, rungs: int) -> tuple[float | None, ...]:
@@ -34,14 +35,19 @@ def reaching(spec: SweepSpec, trials: int, rungs: int) -> tuple[float | None, ..
     if scheduler.name == "median":
         return (float(trials), *(None,) * (rungs - 1))
     shares = bracket_shares(scheduler.brackets if scheduler.name == "hyperband" else 1)
-    random, each = Random(0), min(trials, _MOST_TRIALS)
-    totals, repeats = [0] * rungs, 0
-    while repeats < _FEWEST_REPEATS or sum(totals) < _VISITS:
+    factor, each = scheduler.reduction_factor, max(1, min(trials, _MOST_VISITS // rungs))
+    half = each // 2
+    beyond = (trials - each) / (each - half)
+    random, totals, visits, repeats = Random(0), [0.0] * rungs, 0, 0
+    while repeats < _FEWEST_REPEATS or visits < _VISITS:
         scores = [random.random() for _ in range(each)]
         brackets = random.choices(range(len(shares)), shares, k=each)
-        passed = passing(scores, brackets, scheduler.reduction_factor, rungs)
-        totals, repeats = [total + count for total, count in zip(totals, passed, strict=True)], repeats + 1
-    return tuple(total / repeats * trials / each for total in totals)
+        whole = passing(scores, brackets, factor, rungs)
+        first = passing(scores[:half], brackets[:half], factor, rungs) if beyond else whole
+        for rung in range(rungs):
+            totals[rung] += whole[rung] + (whole[rung] - first[rung]) * beyond
+        visits, repeats = visits + sum(whole), repeats + 1
+    return tuple(total / repeats for total in totals)
 
 
 def passing(scores: Sequence[float], brackets: Sequence[int], factor: float, rungs: int) -> list[int]:

@@ -143,7 +143,7 @@ def test_the_next_command_is_what_was_typed_with_the_change_that_helps(tmp_path:
 @pytest.mark.parametrize("price", [0.3, 0.7, 1.1, 3.0, 49.0])
 def test_a_sweep_that_ends_at_the_most_cost_is_not_above_it(tmp_path: Path, price: float) -> None:
     for cost in (0.1, 0.29, 0.37, 0.57):
-        found = estimated(tmp_path, f"resources.cost_per_hour={price}", f"stop.cost={cost}", "trials=100000")
+        found = estimated(tmp_path, f"resources.cost_per_hour={price}", f"stop.cost={cost}", "trials=2000")
         assert found.cost == found.most_cost == pytest.approx(cost)
         check_cost(spec_of(tmp_path), found, cost)
 
