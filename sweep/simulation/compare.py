@@ -50,13 +50,15 @@ class Result:
         return median(self.best)
 
 
-def compare(strategies: Mapping[str, Strategy], seeds: Sequence[int], target: float) -> tuple[Result, ...]:
+def compare(
+    strategies: Mapping[str, Strategy], seeds: Sequence[int], target: Callable[[int], float]
+) -> tuple[Result, ...]:
     """Run each strategy with each seed.
 
     Args:
         strategies: By name.
         seeds: The same for all, so that all see the same noise.
-        target: Score × 100 whose cost is counted.
+        target: A seed → the score × 100 whose cost is counted, the same for all strategies.
     """
     found = []
     for name, run in strategies.items():
@@ -64,18 +66,18 @@ def compare(strategies: Mapping[str, Strategy], seeds: Sequence[int], target: fl
         found.append(
             Result(
                 name,
-                tuple(outcome.sentences_to(target) for outcome in outcomes),
+                tuple(outcome.sentences_to(target(seed)) for seed, outcome in zip(seeds, outcomes, strict=True)),
                 tuple(-math.inf if outcome.best is None else outcome.best for outcome in outcomes),
             )
         )
     return tuple(found)
 
 
-def comparison_text(results: Sequence[Result], target: float) -> str:
+def comparison_text(results: Sequence[Result]) -> str:
     """The results as a table; the last column is the first strategy's cost ÷ this one's."""
     first = results[0].median_sentences
     wide = max(len(result.name) for result in results)
-    reach = f"sentences to {target:.2f}"
+    reach = "sentences to target"
     lines = [f"{'strategy':{wide}} {reach:>22} {'quartiles':>19} {'reached':>8} {'best':>6} {'ratio':>6}"]
     for result in results:
         reached = sum(math.isfinite(each) for each in result.sentences)

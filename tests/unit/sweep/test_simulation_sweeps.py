@@ -159,13 +159,21 @@ def test_strategies_are_compared_by_their_medians_and_never_reached_is_infinite(
         return lambda seed: Outcome((), 1, cost, ((cost + seed, best),))
 
     strategies = {"full": fixed(1000, 80.0), "ours": fixed(100, 80.0), "poor": fixed(10, 70.0)}
-    full, ours, poor = compare(strategies, [1, 2, 3], target=75.0)
+    full, ours, poor = compare(strategies, [1, 2, 3], lambda seed: 75.0)
     assert (full.median_sentences, ours.median_sentences, poor.median_sentences) == (1002, 102, math.inf)
     assert (ours.median_best, poor.best) == (80.0, (70.0, 70.0, 70.0))
-    text = comparison_text((full, ours, poor), 75.0)
+    text = comparison_text((full, ours, poor))
     assert "9.824" in text.splitlines()[2], "1002 ÷ 102"
     assert "0/3" in text.splitlines()[3]
     assert text.splitlines()[3].count("never") == 3, "median and both quartiles"
+
+
+def test_each_seed_has_a_target_of_its_own_the_same_for_all_strategies():
+    def rising(seed: int) -> Outcome:
+        return Outcome((), 1, 300, ((100, 70.0), (200, 75.0), (300, 80.0)))
+
+    found = compare({"a": rising, "b": rising}, [3, 4, 5], {3: 80.0, 4: 70.0, 5: 80.5}.__getitem__)
+    assert [result.sentences for result in found] == [(300, 100, math.inf)] * 2
 
 
 def test_quartiles_are_the_seeds_own_numbers_and_may_be_infinite():
