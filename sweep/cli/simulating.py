@@ -18,6 +18,12 @@ def simulate(
     ] = "student",
     seeds: Annotated[int, typer.Option(min=1, help="Sweeps to simulate, each with a sampler seed of its own.")] = 8,
     slots: Annotated[int, typer.Option(min=1, help="Trials at once.")] = 2,
+    noise: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SD", help="Standard deviation of a score, in points; default: the world's own, student's is 0."
+        ),
+    ] = None,
     changes: Set = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
@@ -27,5 +33,5 @@ def simulate(
 
     path = spec_path(spec)
     with told_where(spec, path, changes):
-        found = simulations(load(path, changes, None), world, seeds=seeds, slots=slots)
+        found = simulations(load(path, changes, None), world, seeds=seeds, slots=slots, noise_sd=noise)
     print(json.dumps(simulation_json(found), indent=2) if as_json else simulation_text(found))

@@ -45,7 +45,7 @@ class AnalyticWorld:
             POOLING: Domain(tuple(POOLINGS)),
             BATCH: Domain((2, 1024), between=True),
         }
-        self._noise_sd = noise_sd
+        self.noise_sd = noise_sd
 
     def run(self, knobs: Mapping[str, Any], seed: int) -> Curve:
         """See `World`; what lies outside a domain has a formula too."""
@@ -66,7 +66,7 @@ class AnalyticWorld:
             + 1.5 * math.log2(batch / 64)
         )
         half = 0.05 * self.rungs[-1] * 10**-above
-        drawn = noise(seed, given, len(self.rungs), self._noise_sd)
+        drawn = noise(seed, given, len(self.rungs), self.noise_sd)
         scores = [
             _START + (asymptote - _START) * rung / (rung + half) + off
             for rung, off in zip(self.rungs, drawn, strict=True)

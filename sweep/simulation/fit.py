@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,20 +22,32 @@ if TYPE_CHECKING:
 WORLDS = ("student", "paper", "analytic")
 """`student`: recorded curves of the quickstart's student. `paper`: the paper's tables. `analytic`: formulas."""
 
+_MOST_NOISE = 100.0
+"""Points: half of all that a score can be."""
 
-def world_of(spec: SweepSpec, name: str) -> World:
+
+def world_of(spec: SweepSpec, name: str, noise_sd: float | None = None) -> World:
     """The world of that name, scored at the spec's rungs.
 
+    Args:
+        spec: Every knob that it searches must be known to the world.
+        name: One of `WORLDS`.
+        noise_sd: Standard deviation of a score, in points. None: the world's own.
+
     Raises:
-        Refused: there is no such world, or it does not know all that the spec searches; every reason is told.
+        Refused: there is no such world or no such noise, or the world does not know all that the spec searches; every
+            reason is told.
     """
     if name not in WORLDS:
         message = f"no such world: {name!r}; give {', '.join(WORLDS)}{nearest(name, WORLDS)}"
         raise Refused([Problem(message, key="--world")], next="stsweep simulate SPEC --world student")
+    if noise_sd is not None and not (math.isfinite(noise_sd) and 0 <= noise_sd <= _MOST_NOISE):
+        message = f"{noise_sd:g} is no standard deviation of a score; give 0 to {_MOST_NOISE:g} points"
+        raise Refused([Problem(message, key="--noise")], next="stsweep simulate SPEC --noise 0.3")
     again = "correct it, with --set too, then: stsweep simulate SPEC"
     if problems := [*_beyond(spec)]:
         raise Refused(problems, next=again)
-    world = _make(name, rungs(spec))
+    world = _make(name, rungs(spec), {} if noise_sd is None else {"noise_sd": noise_sd})
     if problems := [*_unknown_knobs(spec, world, name), *_unknown_values(spec, world, name)]:
         raise Refused(problems, next=again)
     if problems := [*_not_there(spec, world, name)]:
@@ -42,12 +55,12 @@ def world_of(spec: SweepSpec, name: str) -> World:
     return world
 
 
-def _make(name: str, at: tuple[int, ...]) -> World:
+def _make(name: str, at: tuple[int, ...], noise: Mapping[str, float]) -> World:
     if name == "paper":
-        return PaperWorld(at)
+        return PaperWorld(at, **noise)
     if name == "analytic":
-        return AnalyticWorld(at)
-    return RecordedWorld(read_curves(STUDENT), rungs=at, continuous=True)
+        return AnalyticWorld(at, **noise)
+    return RecordedWorld(read_curves(STUDENT), rungs=at, continuous=True, **noise)
 
 
 def _beyond(spec: SweepSpec) -> Iterator[Problem]:

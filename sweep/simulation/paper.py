@@ -87,7 +87,7 @@ class PaperWorld:
     def __init__(self, rungs: tuple[int, ...] = (160_000, 640_000, SENTENCES), *, noise_sd: float = NOISE_SD) -> None:
         self.rungs = rungs
         self.domains = {knob: Domain(tuple(table)) for knob, table in TABLES.items()}
-        self._noise_sd = noise_sd
+        self.noise_sd = noise_sd
 
     def run(self, knobs: Mapping[str, Any], seed: int) -> Curve:
         """See `World`."""
@@ -100,7 +100,7 @@ class PaperWorld:
         final = final_score(given)
         start = UNTRAINED[str(given["encoder.pooling"])]
         half = _BATCHES_TO_HALF * 64 * 5e-5 / float(given["optim.learning_rate"] or math.nan)
-        drawn = noise(seed, given, len(self.rungs), self._noise_sd)
+        drawn = noise(seed, given, len(self.rungs), self.noise_sd)
         whole = self.rungs[-1] / (self.rungs[-1] + half)
         scores = (start + (final - start) * rung / (rung + half) / whole for rung in self.rungs)
         return Curve(

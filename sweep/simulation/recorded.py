@@ -81,7 +81,7 @@ class RecordedWorld:
                 [Problem(message, key="scheduler.grace" if self.rungs[-1] == there[-1] else "budget.sentences")],
                 next=f"stsweep simulate SPEC --set {' --set '.join(fitting)}",
             )
-        self._continuous, self._noise_sd = continuous, noise_sd
+        self._continuous, self.noise_sd = continuous, noise_sd
         self._knobs = tuple(name for name in curves.columns if name not in MEASURED)
         self._groups = _groups(curves, self._knobs, there, self.rungs)
         self.domains = {knob: self._domain(knob) for knob in self._knobs}
@@ -103,7 +103,7 @@ class RecordedWorld:
             corners = list(self._corners(group, point))
             if corners and all(cell in group.cells for cell, _ in corners):
                 curve = _mixed([(group.cells[cell], share) for cell, share in corners])
-                off = noise(seed, point, len(curve.scores), self._noise_sd)
+                off = noise(seed, point, len(curve.scores), self.noise_sd)
                 scores = tuple(score + each for score, each in zip(curve.scores, off, strict=True))
                 return Curve(scores, curve.seconds, curve.failure, curve.lost)
         given = ", ".join(f"{knob} = {knobs.get(knob)}" for knob in self._knobs)

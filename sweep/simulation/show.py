@@ -20,28 +20,29 @@ _HOUR_S = 3600.0
 
 @dataclass(frozen=True)
 class Simulations:
-    """One spec simulated with several sampler seeds; `outcomes` is by seed."""
+    """One spec simulated with several sampler seeds; `outcomes` is by seed, `noise_sd` in points."""
 
     sweep: str
     world: str
+    noise_sd: float
     slots: int
     most_sentences: int
     outcomes: dict[int, Outcome]
 
 
-def simulations(spec: SweepSpec, world: str, *, seeds: int, slots: int) -> Simulations:
+def simulations(spec: SweepSpec, world: str, *, seeds: int, slots: int, noise_sd: float | None = None) -> Simulations:
     """Simulate a spec `seeds` times: sampler seeds and noise seeds count up from the spec's `sampler.seed`.
 
     Raises:
-        Refused: the world does not know what the spec searches.
+        Refused: as `world_of`.
     """
-    known = world_of(spec, world)
+    known = world_of(spec, world, noise_sd)
     first = spec.sampler.seed
     outcomes = {
         seed: simulate_spec(with_sampler_seed(spec, seed), known, slots=slots, seed=seed)
         for seed in range(first, first + seeds)
     }
-    return Simulations(spec.name, world, slots, trial_count(spec) * known.rungs[-1], outcomes)
+    return Simulations(spec.name, world, known.noise_sd, slots, trial_count(spec) * known.rungs[-1], outcomes)
 
 
 def simulation_json(found: Simulations) -> dict[str, Any]:
@@ -49,6 +50,7 @@ def simulation_json(found: Simulations) -> dict[str, Any]:
     return {
         "sweep": found.sweep,
         "world": found.world,
+        "noise_sd": found.noise_sd,
         "slots": found.slots,
         "most_sentences": found.most_sentences,
         "seeds": [
@@ -74,7 +76,8 @@ def simulation_text(found: Simulations) -> str:
     states = Counter(trial.state for outcome in outcomes for trial in outcome.trials)
     total = states.total()
     lines = [
-        f"{found.sweep} in the world {found.world}: {len(outcomes)} seeds, {found.slots} trials at once",
+        f"{found.sweep} in the world {found.world}, noise {found.noise_sd:g} points: {len(outcomes)} seeds, "
+        f"{found.slots} trials at once",
         f"best score: median {median(best):.2f}, worst {best[0]:.2f}, best {best[-1]:.2f}" if best else "",
         f"no trial reached the top rung with {without} of {len(outcomes)} seeds" if without else "",
         f"sentences: {sentences:,.0f}, {sentences / found.most_sentences:.2f} of all trials run to the top",

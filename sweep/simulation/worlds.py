@@ -72,6 +72,10 @@ class World(Protocol):
     def domains(self) -> Mapping[str, Domain]:
         """The knobs that matter, by dotted name."""
 
+    @property
+    def noise_sd(self) -> float:
+        """Standard deviation of a score, in points."""
+
     def run(self, knobs: Mapping[str, Any], seed: int) -> Curve:
         """The curve of a configuration; knobs that the world does not know are ignored.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import sys
+from statistics import stdev
 
 import pandas as pd
 import pytest
@@ -46,6 +47,15 @@ search:
   encoder.pooling: {choices: [avg_last4, max_last4, cls]}
   optim.batch_size: {choices: [64, 128]}
 sampler: {name: grid}
+objective: {task: demo, split: dev}
+"""
+STUDENT_SPEC = """\
+name: t
+train: {budget: {sentences: 6400}, loss: {contrastive_weight: 0.1}, encoder: {pooling: avg_last_hidden}}
+search:
+  optim.learning_rate: {choices: [1e-4, 2e-4, 4e-4, 8e-4]}
+sampler: {name: grid}
+scheduler: {name: asha, grace: 400, reduction_factor: 4}
 objective: {task: demo, split: dev}
 """
 
@@ -152,6 +162,44 @@ def test_simulations_are_told_by_seed_and_for_a_person(tmp_path):
     worst = min(each["best_score"] for each in told["seeds"])
     assert f"worst {worst:.2f}" in simulation_text(found)
     assert "% stopped" in simulation_text(found)
+
+
+@pytest.mark.parametrize("noise", [-0.1, math.nan, math.inf, 1e6])
+def test_a_noise_that_is_no_standard_deviation_of_a_score_is_refused(tmp_path, noise):
+    with pytest.raises(Refused, match=r"--noise: .*give 0 to 100 points"):
+        world_of(load(tmp_path, SPEC), "analytic", noise)
+
+
+@pytest.mark.parametrize(
+    ("spec", "world", "knobs", "own"),
+    [
+        (STUDENT_SPEC, "student", {"optim.learning_rate": 1e-4, "loss.contrastive_weight": 0.1}, 0.0),
+        (PAPER_GRID, "paper", {"optim.learning_rate": 1e-5}, 1.02),
+        (SPEC, "analytic", {"optim.learning_rate": 1e-4}, 0.3),
+    ],
+)
+def test_every_world_scatters_by_the_noise_that_it_is_given_and_else_by_its_own(tmp_path, spec, world, knobs, own):
+    knobs |= {"encoder.pooling": "avg_last_hidden", "loss.temperature": 0.05, "optim.batch_size": 64}
+    for given, expected in ((None, own), (0.0, 0.0), (2.0, 2.0)):
+        made = world_of(load(tmp_path, spec), world, given)
+        scores = [made.run(knobs, seed).scores[-1] for seed in range(400)]
+        # The standard error of a standard deviation of 400 is 3.5 % of it.
+        assert stdev(scores) == pytest.approx(expected, rel=0.15, abs=1e-9)
+        assert made.noise_sd == expected
+
+
+def test_simulations_under_noise_are_their_seeds_own_and_say_so(tmp_path):
+    spec = load(tmp_path, STUDENT_SPEC)
+    first, again, plain = (simulations(spec, "student", seeds=2, slots=2, noise_sd=sd) for sd in (0.3, 0.3, None))
+    assert simulation_json(first) == simulation_json(again)
+    assert simulation_json(first)["noise_sd"] == 0.3 and simulation_json(plain)["noise_sd"] == 0.0
+    assert "noise 0.3 points" in simulation_text(first)
+    # The same grid of four; each trial's score is off, each by its own draw.
+    for seed in (0, 1):
+        pairs = zip(first.outcomes[seed].trials, plain.outcomes[seed].trials, strict=True)
+        off = [noisy.scores[0] - exact.scores[0] for noisy, exact in pairs]
+        assert len({round(each, 6) for each in off}) == 4
+        assert 0 < max(map(abs, off)) < 6 * 0.3
 
 
 def test_strategies_are_compared_by_their_medians_and_never_reached_is_infinite():
