@@ -78,6 +78,8 @@ def find_earlier(spec: SweepSpec, root: Path) -> Earlier:
         taken += fitting
     if problems:
         raise Refused(problems, next="stsweep check SPEC --set sampler.warm_start=[]")
+    if taken:
+        notes.append(f"warm start: theirs have the first numbers, this sweep's own trials begin at {len(taken):04d}")
     return Earlier(taken, tuple(notes))
 
 

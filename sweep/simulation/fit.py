@@ -44,7 +44,7 @@ def world_of(spec: SweepSpec, name: str, noise_sd: float | None = None) -> World
     if noise_sd is not None and not (math.isfinite(noise_sd) and 0 <= noise_sd <= _MOST_NOISE):
         message = f"{noise_sd:g} is no standard deviation of a score; give 0 to {_MOST_NOISE:g} points"
         raise Refused([Problem(message, key="--noise")], next="stsweep simulate SPEC --noise 0.3")
-    again = "correct it, with --set too, then: stsweep simulate SPEC"
+    again = f"correct it, with --set too, then: stsweep simulate SPEC --world {name}"
     if problems := [*_beyond(spec)]:
         raise Refused(problems, next=again)
     world = _make(name, rungs(spec), {} if noise_sd is None else {"noise_sd": noise_sd})

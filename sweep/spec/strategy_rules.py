@@ -117,6 +117,9 @@ def _two_objectives(spec: SweepSpec, findings: Findings) -> None:
         # A trial that trails in one objective may lead in the other; optuna's Trial.report raises for such a study.
         message = f"{spec.scheduler.name} stops by one score, and there are two objectives"
         findings.add(("scheduler", "name"), f"{message}; give none, or leave objective.against out")
+    if spec.stop.plateau_trials is not None and findings.intact(("stop", "plateau_trials")):
+        message = "a plateau is of one score, and a trial below the best may be on the front"
+        findings.add(("stop", "plateau_trials"), f"{message}; leave it out, or objective.against")
     if spec.sampler.warm_start and findings.intact(("sampler", "warm_start")):
         message = "earlier trials know one score, and there are two objectives"
         findings.add(("sampler", "warm_start"), f"{message}; leave it out, or objective.against")
@@ -129,4 +132,7 @@ def _stop(spec: SweepSpec, findings: Findings) -> None:
         findings.add(("stop", "cost"), "needs resources.cost_per_hour, what an hour of one trial costs")
     usual = Stop.model_fields["plateau_gain"].default
     if stop.plateau_gain != usual and stop.plateau_trials is None and findings.intact(("stop",)):
-        findings.add(("stop", "plateau_gain"), "needs stop.plateau_trials, the trials without such a gain")
+        findings.add(
+            ("stop", "plateau_gain"),
+            f"needs stop.plateau_trials, the trials without such a gain; give that too, or {usual:g}, the default",
+        )

@@ -143,6 +143,7 @@ def test_two_objectives_cannot_be_stopped_early_or_started_warm(tmp_path: Path) 
     said = one_problem(tmp_path, text + "scheduler: {name: median, grace: 100}\n")
     assert "scheduler.name: median stops by one score" in said
     assert "sampler.warm_start: " in one_problem(tmp_path, text + "sampler: {warm_start: [earlier]}\n")
+    assert "stop.plateau_trials: " in one_problem(tmp_path, text + "stop: {plateau_trials: 3}\n")
     load(tmp_path, text + "scheduler: {name: none, grace: 100}\n")
 
 

@@ -16,6 +16,7 @@ from sweep.tracking.facts import STATUS, param_text
 from sweep.tracking.mirror import Mirror, create_store, default_uri, mirrored_uri, quiet_client
 from sweep.tracking.sent import Notebook, Sent, SentTrial, read_sent
 from sweep.trial_record import FLOOR, Row, RowLog
+from tests.unit.sweep.specs import ABOUT
 
 CREATED = 1_700_000_000.25
 
@@ -49,7 +50,7 @@ def _row(index: int, score: float = 80.0, failure: str | None = None) -> Row:
 
 
 def _record(root: Path, name: str, trials: int = 0) -> Record:
-    record = Record.create(root, name, f"name: {name}\n", {"spec_hash": "abc", "objective": "demo dev spearman"})
+    record = Record.create(root, name, f"name: {name}\n", ABOUT | {"spec_hash": "abc"})
     for number in range(trials):
         folder = record.add_trial(number, {}, {"loss.temperature": 0.05 * (number + 1), "encoder.dropout": None})
         RowLog(folder).append(_row(0, 70.0 + number))
