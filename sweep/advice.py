@@ -7,12 +7,12 @@ scores of complete trials alone. TPE learns from stopped trials too; the quasi-r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from sweep.spec.conditions import active_knobs, parents_first
-from sweep.spec.distribution import Choices, Distribution
+from sweep.spec.distribution import Choices, Distribution, Grid, ends
 from sweep.spec.knobs import is_whole
 
 if TYPE_CHECKING:
@@ -40,34 +40,41 @@ def advice(spec: SweepSpec, trials: int, finishing: float | None) -> Iterator[st
 def _repeated(spec: SweepSpec, trials: int) -> Iterator[str]:
     if spec.sampler.name == "grid":
         return
-    count = _count_points(spec, trials)
+    count = _count_points(spec.grids[0])
     if count is not None and count < trials:
         yield f"trials, {trials}, are more than the points of the search, {count}: some come again (grid: each once)"
 
 
-def _count_points(spec: SweepSpec, most: int) -> int | None:
-    """How many points the search has, not counted beyond `most`; None when they are not finite."""
-    search = spec.grids[0]
-    if any(_values(knob, given) is None for knob, given in search.items()):
+def _count_points(search: Grid) -> int | None:
+    """How many points the search has; None when they are not finite.
+
+    Only the knobs that others wait for are tried value by value: at each, the numbers of values of the rest multiply.
+    """
+    sizes = {knob: size for knob, given in search.items() if (size := _size(knob, given)) is not None}
+    if len(sizes) < len(search):
         return None
+    parents = {parent for given in search.values() for parent in given.when or ()}
     points: list[dict[str, Any]] = [{}]
     for knob in parents_first(search):
-        grown = (
-            point | {knob: value}
-            for point in points
-            for value in ((_values(knob, search[knob]) or ()) if knob in active_knobs(search, point) else (None,))
-        )
-        points = list(islice(grown, most))
-    return len(points)
+        if knob in parents:
+            asked = ((point, knob in active_knobs(search, point)) for point in points)
+            points = [
+                point | each
+                for point, is_asked in asked
+                for each in ([{knob: value} for _, value in ends(search[knob])] if is_asked else [{}])
+            ]
+    return sum(
+        math.prod(sizes[knob] for knob in active_knobs(search, point) if knob not in parents) for point in points
+    )
 
 
-def _values(knob: str, given: Distribution) -> Iterable[Any] | None:
-    """The values of a knob, of a range's steps their numbers, which no condition reads; None when not finite."""
+def _size(knob: str, given: Distribution) -> int | None:
+    """How many values a knob has; None when they are not finite."""
     if isinstance(given, Choices):
-        return given.choices
+        return len(given.choices)
     if given.step is None and not is_whole(knob):
         return None
-    return range(round((given.high - given.low) / (given.step or 1)) + 1)
+    return round((given.high - given.low) / (given.step or 1)) + 1
 
 
 def _unmodelled(spec: SweepSpec) -> Iterator[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from evaluation.errors import InputError as EvaluationInputError
 from evaluation.tasks import load_pairs
-from model.corpus import find_corpus_faults, read_corpus
+from model.corpus import count_corpus
 from model.errors import InputError, UnreachableError
 from model.source import find_fault, locate
 from sweep.advice import advice
@@ -193,10 +193,10 @@ def _precision(spec: SweepSpec) -> Iterator[Problem]:
 
 def _corpus(spec: SweepSpec, problems: list[Problem]) -> int:
     paths = spec.train.data.corpus
-    if faults := find_corpus_faults(paths):
+    count, faults = count_corpus(paths)
+    if faults:
         problems += [Problem(fault, key="data.corpus") for fault in faults]
         return 0
-    count = len(read_corpus(paths))
     largest = max(values_of(spec, "optim.batch_size"))
     if count < _FEWEST:
         message = f"{count} distinct sentence is too few; a batch takes at least {_FEWEST}, so give more sentences"

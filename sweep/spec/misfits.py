@@ -53,8 +53,9 @@ def shapes_of(spec: SweepSpec) -> dict[str, Shape]:
 def misfits(spec: SweepSpec, shapes: Mapping[str, Shape], notes: list[str]) -> list[Problem]:
     """Settings that cannot run: problems where no combination saves them, otherwise a line in `notes`."""
     problems: list[Problem] = []
+    tried = grid_points(spec) if spec.sampler.name == "grid" else None
     for knobs, rule in _RULES:
-        combinations = _combinations(spec, knobs)
+        combinations = _combinations(spec, knobs, tried)
         said = [rule(combination, shapes) for combination in combinations]
         problems += _judge(combinations, said, notes, grid=spec.sampler.name == "grid")
     return problems
@@ -65,22 +66,20 @@ def values_of(spec: SweepSpec, knob: str) -> list[Any]:
     return list(each_value(spec.grids, knob, spec.train.flatten()[knob]))
 
 
-def _combinations(spec: SweepSpec, knobs: Sequence[str]) -> list[Combination]:
-    """What these knobs are together: at a grid's points, else in the product of their values or bounds.
+def _combinations(spec: SweepSpec, knobs: Sequence[str], tried: Sequence[Combination] | None) -> list[Combination]:
+    """What these knobs are together: at a grid's points, `tried`, else in the product of their values or bounds.
 
     The parents of a conditional knob, and theirs, are varied with it: a knob that is not asked is as in `train`.
     """
     flat, searched = spec.train.flatten(), spec.grids[0] if spec.grids else {}
-    if spec.sampler.name == "grid":
-        tried = [flat | point for point in grid_points(spec)]
-    else:
+    if tried is None:
         varied = dict.fromkeys(
             name for knob in knobs if knob in searched for name in (*requirements(searched, knob), knob)
         )
         product = itertools.product(*([value for _, value in ends(searched[name])] for name in varied))
         whole = [dict(zip(varied, values, strict=True)) for values in product]
-        tried = [flat | {name: each[name] for name in active(spec, each) if name in each} for each in whole]
-    found = dict.fromkeys(tuple(each[knob] for knob in knobs) for each in tried)
+        tried = [{name: each[name] for name in active(spec, each) if name in each} for each in whole]
+    found = dict.fromkeys(tuple(each.get(knob, flat[knob]) for knob in knobs) for each in tried)
     return [dict(zip(knobs, values, strict=True)) for values in found]
 
 

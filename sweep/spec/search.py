@@ -164,8 +164,9 @@ def points(grids: Sequence[Grid], train: TrainConfig) -> list[dict[str, Any]]:
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for grid in grids:
         listed = [given.choices if isinstance(given, Choices) else (given.low, given.high) for given in grid.values()]
+        conditional = any(given.when for given in grid.values())
         for values in itertools.product(*listed):
             whole = dict(zip(grid, values, strict=True))
-            point = centre | {knob: whole[knob] for knob in active_knobs(grid, whole)}
+            point = centre | ({knob: whole[knob] for knob in active_knobs(grid, whole)} if conditional else whole)
             found.setdefault(tuple(point.values()), point)
     return list(found.values())

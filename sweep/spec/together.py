@@ -14,6 +14,9 @@ from sweep.spec.fields import Findings, show
 from sweep.spec.search import points
 from sweep.spec.yaml_file import KeyPath
 
+RELATED = ("loss.contrastive_weight", "loss.distillation_weight", "teacher.name")
+"""The knobs that the rules of `TrainConfig` over several knobs read: points alike in these are judged alike."""
+
 
 def check_together(grids: Sequence[Grid], train: TrainConfig, findings: Findings, *, grid: bool) -> None:
     """Rules over several knobs: every point of a grid must keep them, every value of a space somewhere in the space."""
@@ -21,7 +24,10 @@ def check_together(grids: Sequence[Grid], train: TrainConfig, findings: Findings
     for place, searched in enumerate(grids):
         at: KeyPath = ("search", place) if several else ("search",)
         if grid:
+            judged: dict[tuple[Any, ...], dict[str, Any]] = {}
             for point in points([searched], train):
+                judged.setdefault(tuple(point.get(knob) for knob in RELATED), point)
+            for point in judged.values():
                 _tell(train, [point], findings, at, " at " + ", ".join(f"{key} = {show(point[key])}" for key in point))
             continue
         for knob, given in searched.items():

@@ -2,7 +2,7 @@ import subprocess
 
 import pytest
 
-from model.corpus import corpus_identity, find_corpus_faults, read_corpus
+from model.corpus import corpus_identity, count_corpus, find_corpus_faults, read_corpus
 from model.errors import InputError
 
 
@@ -19,6 +19,11 @@ def test_blank_lines_and_repeats_are_dropped_and_the_order_is_kept(write):
     first = write("a.txt", b"one\n\n two \r\none\n   \n")
     second = write("b.txt", b"three\ntwo\nOne\n")
     assert read_corpus([first, second]) == ["one", "two", "three", "One"]
+
+
+def test_the_count_is_that_of_the_sentences(write):
+    paths = [write("a.txt", b"\xef\xbb\xbfone\n\n two \r\none\n"), write("b.txt", "x\u2028y\n\x1c\ntwo\n".encode())]
+    assert count_corpus(paths) == (len(read_corpus(paths)), []) == (3, [])
 
 
 def test_a_sentence_ends_only_at_a_line_feed(write):
@@ -45,6 +50,7 @@ def test_all_faults_of_all_files_are_in_one_error(write, tmp_path):
     assert all(path in message for path in paths if "good" not in path)
     assert "good.txt: " not in message
     assert message.count("\n") == len(find_corpus_faults(paths)) == 5
+    assert count_corpus(paths) == (1, find_corpus_faults(paths))
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import optuna
@@ -100,6 +101,18 @@ def test_too_few_trials_to_learn_from_are_said(tmp_path: Path) -> None:
     assert "random draws" in notes(spec_of(tmp_path, "tpe", SEARCH, *asha, "sampler.startup_trials=64"), 4)
     assert "random draws" not in notes(spec_of(tmp_path, "nsga2", SEARCH))
     assert "random draws" in notes(spec_of(tmp_path, "nsga2", SEARCH, *asha), 4)
+
+
+def test_points_are_counted_without_making_them(tmp_path: Path) -> None:
+    knobs = ("loss.temperature", "views.rate", "optim.learning_rate", "optim.weight_decay")
+    tens = ", ".join(f"{knob}: {{low: 0.1, high: 0.9, step: 0.1}}" for knob in knobs)
+    waiting = "encoder.max_length: {low: 11, high: 20, when: {encoder.pooling: cls}}"
+    search = f"{{{tens}, encoder.pooling: {{choices: [cls, avg_last2]}}, {waiting}}}"
+    spec = spec_of(tmp_path, "random", search)
+    begin = time.process_time()
+    (said,) = advice(spec, 10**7, None)
+    assert time.process_time() - begin < 0.1
+    assert f"points of the search, {9**4 * (10 + 1)}:" in said
 
 
 @pytest.mark.parametrize(
