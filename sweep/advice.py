@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from sweep.forecast import said_count
 from sweep.spec.conditions import active_knobs, parents_first
 from sweep.spec.distribution import Choices, Distribution, Grid, ends
 from sweep.spec.knobs import is_whole
@@ -89,13 +90,14 @@ def _unlearnt(spec: SweepSpec, trials: int, finishing: float | None) -> Iterator
     name, startup = spec.sampler.name, spec.sampler.startup_trials
     stops = spec.scheduler.name != "none"
     if name in _COMPLETE_ONLY and stops:
-        count = "" if finishing is None else f", about {finishing:.3g} of {trials}"
+        count = "" if finishing is None else f", about {said_count(finishing)} of {trials:,}"
         yield f"{name} learns nothing from trials that {spec.scheduler.name} stops: only those that finish count{count}"
     counted = finishing if stops and name in _COMPLETE_ONLY else trials
     first = startup if name in _STARTUP else _GENERATION if name == "nsga2" else 0
     if first and counted is not None and counted <= first and not spec.sampler.warm_start:
         why = "sampler.startup_trials" if name in _STARTUP else "nsga2's first generation"
-        yield f"{name} learns from {first} trials on ({why}) and about {counted:.3g} count here: all are random draws"
+        count = f"about {said_count(counted)} count here"
+        yield f"{name} learns from {first} trials on ({why}) and {count}: all are random draws"
 
 
 def _are(knobs: list[str]) -> str:

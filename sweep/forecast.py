@@ -50,6 +50,11 @@ def reaching(spec: SweepSpec, trials: int, rungs: int) -> tuple[float | None, ..
     return tuple(total / repeats for total in totals)
 
 
+def said_count(count: float) -> str:
+    """An expected count, which may be a fraction, for a person: `2.31`, `25`, `1,000`."""
+    return f"{count:,.0f}" if count >= 100 else f"{count:.3g}"
+
+
 def passing(scores: Sequence[float], brackets: Sequence[int], factor: float, rungs: int) -> list[int]:
     """How many trials come to each rung, the last of which is the budget's end, when they run one after the other.
 

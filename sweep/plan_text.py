@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sweep.footprint import said_bytes
+from sweep.forecast import said_count
 
 if TYPE_CHECKING:
     from sweep.footprint import Disk
@@ -58,7 +59,7 @@ def _rungs(plan: Plan) -> Iterator[str]:
         first = ", ".join(f"{seconds:g}" for seconds in plan.milestones[:_MILESTONES])
         yield f"trials are scored after {first}, … s of training, and at the end of the budget"
         return
-    rungs = (f"{rung.sentences:,} ({'?' if rung.trials is None else f'{rung.trials:.3g}'})" for rung in plan.rungs)
+    rungs = (f"{rung.sentences:,} ({'?' if rung.trials is None else said_count(rung.trials)})" for rung in plan.rungs)
     yield f"rungs (sentences seen, trials expected there): {', '.join(rungs)}"
     if any(rung.trials not in (None, plan.trials) for rung in plan.rungs):
         yield "  expected if scores are random; a sampler that learns lets more pass"

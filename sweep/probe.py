@@ -19,7 +19,7 @@ from evaluation.tasks import load_pairs
 from model.corpus import read_corpus
 from sweep.errors import Problem, Refused
 from sweep.footprint import said_bytes
-from sweep.forecast import expected_total, reaching
+from sweep.forecast import expected_total, reaching, said_count
 from sweep.largest import SIZES, largest_config, smallest_batch
 from sweep.probe_process import Probed, probe_apart
 from sweep.resources import threads
@@ -133,7 +133,8 @@ def estimate(
     if slots is None:
         notes.append("measured on this machine, which may be slower or faster than the cluster's")
     if ceiling < wanted_hours:
-        notes.append(f"`stop` ends the sweep after {ceiling:.3g} of the {wanted_hours:.3g} worker hours of all trials")
+        hours = f"{said_count(ceiling)} of the {said_count(wanted_hours)} worker hours"
+        notes.append(f"`stop` ends the sweep after {hours} of all trials")
     return Estimate(
         largest=largest,
         measured=measured,
@@ -207,8 +208,8 @@ def check_cost(
     if max_cost is None or found.cost is None or found.cost <= max_cost:
         return
     message = (
-        f"about {found.cost:.2f} is the estimated cost ({found.worker_hours:.3g} worker hours), above {max_cost:g}; "
-        "lower trials or budget.sentences, or let the sweep end at a cost: stop.cost"
+        f"about {found.cost:.2f} is the estimated cost ({said_count(found.worker_hours)} worker hours), "
+        f"above {max_cost:g}; lower trials or budget.sentences, or let the sweep end at a cost: stop.cost"
     )
     raise Refused([Problem(message, key="--max-cost")], next=f"{command} --set stop.cost={max_cost}")
 

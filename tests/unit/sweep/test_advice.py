@@ -91,6 +91,12 @@ def test_tpe_and_random_have_no_such_notes(tmp_path: Path) -> None:
         assert notes(spec_of(tmp_path, name, WITH_CONDITION)) == ""
 
 
+def test_counts_of_thousands_are_written_out(tmp_path: Path) -> None:
+    asha = ("scheduler.name=asha", "scheduler.grace=400", "sampler.startup_trials=2000")
+    said = "\n".join(advice(spec_of(tmp_path, "gp", SEARCH, *asha), 4_000, 1_234.5))
+    assert "about 1,234 of 4,000" in said and "about 1,234 count here" in said
+
+
 def test_too_few_trials_to_learn_from_are_said(tmp_path: Path) -> None:
     assert "random draws" in notes(spec_of(tmp_path, "gp", SEARCH, "sampler.startup_trials=64"))
     assert "random draws" not in notes(spec_of(tmp_path, "gp", SEARCH, "sampler.startup_trials=63"))

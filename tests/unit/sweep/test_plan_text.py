@@ -53,6 +53,12 @@ def test_the_text_says_rungs_sentences_disk_upload_and_limits() -> None:
     assert said.endswith("note: mind the gap")
 
 
+def test_a_thousand_trials_are_no_power_of_ten() -> None:
+    rungs = (RungPlan(100, 1_000), RungPlan(200, 9_999.6), RungPlan(400, 99.96), RungPlan(800, 31.25))
+    said = plan_text(dataclasses.replace(PLAN, trials=1_000, rungs=rungs))
+    assert "100 (1,000), 200 (10,000), 400 (100), 800 (31.2)" in said
+
+
 def test_what_is_not_known_is_not_invented() -> None:
     unknown = dataclasses.replace(
         PLAN,
