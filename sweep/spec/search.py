@@ -111,7 +111,7 @@ def _choices(knob: str, given: dict[str, Any], findings: Findings, path: KeyPath
 
 def _range(knob: str, given: dict[str, Any], findings: Findings, path: KeyPath) -> Range | None:
     span = settle(Range, given, findings, path)
-    if span is None or not findings.intact(path):
+    if span is None:
         return None
     bounds = {"low": span.low, "high": span.high}
     for bound, value in bounds.items():
@@ -119,7 +119,7 @@ def _range(knob: str, given: dict[str, Any], findings: Findings, path: KeyPath) 
             bounds[bound] = value_of(knob, value)
         except ValueError as error:
             findings.add((*path, bound), f"{error} (what {knob} allows)")
-    if not findings.intact(path):
+    if not findings.intact((*path, "low"), (*path, "high")):
         return None
     low, high = bounds["low"], bounds["high"]
     if low >= high:

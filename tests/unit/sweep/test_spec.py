@@ -129,6 +129,14 @@ def test_a_mistaken_distribution_is_refused_once_with_its_line(tmp_path: Path, l
     assert words in said
 
 
+def test_a_misspelt_key_of_a_range_hides_none_of_its_other_mistakes(tmp_path: Path) -> None:
+    said = refusal(tmp_path, searching("optim.learning_rate: {low: 1e-3, high: 1e-4, lg: true}")).problems
+    assert [problem.key for problem in said] == [f"search.optim.learning_rate.{key}" for key in ("lg", "high")]
+    assert "did you mean log?" in said[0].message and "reversed" in said[1].message
+    said = refusal(tmp_path, searching("optim.batch_size: {low: 1, high: 64, step: big}")).problems
+    assert [problem.key for problem in said] == [f"search.optim.batch_size.{key}" for key in ("step", "low")]
+
+
 def test_steps_written_in_decimals_that_meet_the_bound_are_accepted(tmp_path: Path) -> None:
     load(tmp_path, searching("loss.temperature: {low: 0.1, high: 0.7, step: 0.1}"))
 
