@@ -76,7 +76,8 @@ def _values(given: Mapping[str, Any], grid: Grid, train: TrainConfig, findings: 
     for knob, value in given.items():
         path = (*at, knob)
         if knob not in KNOBS:
-            findings.add(path, f"no such knob{nearest(knob, grid) or '; searched: ' + ', '.join(grid)}")
+            searched = f"; searched: {', '.join(grid)}" if grid else ""
+            findings.add(path, f"no such knob{nearest(knob, grid or KNOBS) or searched}")
         elif knob in grid:
             try:
                 point[knob] = value_of(knob, value)
@@ -85,7 +86,7 @@ def _values(given: Mapping[str, Any], grid: Grid, train: TrainConfig, findings: 
                 continue
             if fault := _outside(grid[knob], point[knob]):
                 findings.add(path, f"{show(value)} {fault}")
-        else:
+        elif ("search",) not in findings.broken:
             usual = show(train.flatten()[knob])
             findings.add(path, f"not searched: it is {usual} in every trial; take it out of the point, or search it")
     return point

@@ -123,6 +123,14 @@ def test_a_mistake_in_the_search_is_not_told_of_the_point_again(tmp_path: Path) 
     ]
 
 
+@pytest.mark.parametrize("search", ["null", "3", "[]"])
+def test_where_search_itself_is_no_search_the_points_are_not_held_against_it(tmp_path: Path, search: str) -> None:
+    text = f"{SMALL}search: {search}\npoints: [{{optim.batch_size: 64, encoder.poling: cls}}]\n"
+    problems = refusal(tmp_path, text).problems
+    assert {problem.key for problem in problems} == {"search", "points[0].encoder.poling"}
+    assert any("did you mean encoder.pooling?" in problem.message for problem in problems)
+
+
 def test_a_knob_that_set_fixes_leaves_the_points_and_a_point_that_says_no_more_is_dropped(tmp_path: Path) -> None:
     text = tried(
         "{optim.batch_size: 64, views.rate: 0.2}",
