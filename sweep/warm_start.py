@@ -100,7 +100,8 @@ def _incompatible(record: Record, spec: SweepSpec) -> Any:
     if about["rungs"][-1:] != [spec.train.budget.sentences]:
         yield f"trained {about['rungs'][-1]} sentences, this sweep {spec.train.budget.sentences}: they do not compare"
     if not set(about["searched"]) & set(spec.searched):
-        yield f"searched {', '.join(about['searched']) or 'nothing'}, none of {', '.join(spec.searched)}"
+        here = f"none of {', '.join(spec.searched)}" if spec.searched else "and this sweep searches nothing"
+        yield f"searched {', '.join(about['searched']) or 'nothing'}, {here}"
 
 
 def _fit(

@@ -67,6 +67,15 @@ def test_ended_trials_come_first_in_the_study_and_the_sweeps_own_numbers_follow(
     assert "3 of 3" in found.notes[0]
 
 
+def test_a_sweep_that_searches_nothing_is_told_so(tmp_path):
+    earlier(tmp_path, load(tmp_path, SPEC))
+    fixed = ("optim.learning_rate=1e-3", "encoder.pooling=cls", "trials=1", "sampler.warm_start=old")
+    with pytest.raises(Refused) as refused:
+        find_earlier(load(tmp_path, SPEC, *fixed), tmp_path / "sweeps")
+    (problem,) = refused.value.problems
+    assert problem.message == "old: searched optim.learning_rate, encoder.pooling, and this sweep searches nothing"
+
+
 def test_a_second_sweep_of_a_file_starts_warm_from_the_first_under_another_name(tmp_path):
     spec = load(tmp_path, SPEC.replace("name: s\n", "name: old\n", 1), "sampler.warm_start=old")
     assert spec.name == "old"
