@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from evaluation.tasks import HELD_OUT, TASKS
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 _BUDGET = ("train", "budget", "sentences")
 _BATCH = "optim.batch_size"
+STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
+"""Schemes of `tracking_uri`, as MLflow 3.17 registers them (mlflow/tracking/_tracking_service/utils.py); not folders,
+which it refuses unless MLFLOW_ALLOW_FILE_STORE is set. An installed plugin may add one."""
 _MOST_RUNGS = 50
 """With the budget's end; a factor near 1 makes millions, each with an evaluation."""
 
@@ -31,6 +36,7 @@ def apply_rules(spec: SweepSpec, findings: Findings) -> bool:
     _gpus(spec, findings)
     _batch(spec, findings)
     _points(spec, findings)
+    _tracking(spec, findings)
     return _rungs(spec, findings)
 
 
@@ -98,6 +104,16 @@ def _points(spec: SweepSpec, findings: Findings) -> None:
     if len(spec.points) > spec.trials:
         message = f"{len(spec.points)} points are more than trials, {spec.trials}; give at most that, or more trials"
         findings.add(("points",), message)
+
+
+def _tracking(spec: SweepSpec, findings: Findings) -> None:
+    uri = spec.tracking_uri
+    if not uri or not findings.intact(("tracking_uri",)) or os.environ.get("MLFLOW_ALLOW_FILE_STORE"):
+        return
+    scheme = uri.partition(":")[0].partition("+")[0].lower()  # alone in the message: the rest may hold a password
+    if scheme not in (*STORES, *entry_points(group="mlflow.tracking_store").names):
+        message = f"{show(scheme)} is no store that MLflow writes to; give http://HOST:PORT, sqlite:///FILE"
+        findings.add(("tracking_uri",), f"{message}, or one of {', '.join(STORES)}{nearest(scheme, STORES)}")
 
 
 def _rungs(spec: SweepSpec, findings: Findings) -> bool:

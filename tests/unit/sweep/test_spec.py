@@ -137,6 +137,35 @@ def test_a_misspelt_key_of_a_range_hides_none_of_its_other_mistakes(tmp_path: Pa
     assert [problem.key for problem in said] == [f"search.optim.batch_size.{key}" for key in ("step", "low")]
 
 
+@pytest.mark.parametrize(
+    ("uri", "scheme", "near"),
+    [
+        ("ftp://user:secret@host", "ftp", ""),
+        ("htpp://host:5000", "htpp", "; did you mean http?"),
+        ("postgres://user:secret@host/runs", "postgres", "; did you mean postgresql?"),
+        ("localhost:5000", "localhost", ""),
+        ("./mlruns", "./mlruns", ""),
+        ("file:///tmp/mlruns", "file", ""),
+    ],
+)
+def test_a_tracking_store_that_mlflow_cannot_write_to_is_refused_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, scheme: str, near: str
+) -> None:
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
+    (problem,) = refusal(tmp_path, f"{SMALL}tracking_uri: {uri}\n").problems
+    assert (problem.key, problem.line) == ("tracking_uri", 4)
+    assert f"'{scheme}' is no store" in problem.message and "secret" not in problem.message
+    assert problem.message.endswith(f"mssql, databricks{near}")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["http://host:5000", "HTTPS://host", "sqlite:///runs.db", "postgresql+psycopg2://u:p@host/runs", "databricks"],
+)
+def test_a_tracking_store_of_mlflow_is_accepted(tmp_path: Path, uri: str) -> None:
+    assert load(tmp_path, f"{SMALL}tracking_uri: {uri}\n").tracking_uri
+
+
 def test_steps_written_in_decimals_that_meet_the_bound_are_accepted(tmp_path: Path) -> None:
     load(tmp_path, searching("loss.temperature: {low: 0.1, high: 0.7, step: 0.1}"))
 

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.tracking._tracking_service.utils import _tracking_store_registry
 
 from sweep.errors import Refused
 from sweep.record import Record
+from sweep.spec.rules import STORES
 from sweep.tracking.facts import STATUS, param_text
 from sweep.tracking.mirror import Mirror, create_store, default_uri, mirrored_uri, quiet_client
 from sweep.tracking.sent import Notebook, Sent, SentTrial, read_sent
@@ -450,3 +453,13 @@ def test_of_two_mirrors_of_one_sweep_the_second_waits_and_sends_nothing(root):
 def test_no_thread_stays_behind(root):
     _mirror(_record(root, "gone", trials=1))
     assert not [thread for thread in threading.enumerate() if thread.name == "mlflow" and thread.is_alive()]
+
+
+def test_the_stores_that_a_spec_may_name_are_those_that_mlflow_writes_to(monkeypatch, tmp_path):
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
+    refused = ("", "file", "uc", "databricks-uc")
+    ours = {name for name, make in _tracking_store_registry._registry.items() if make.__module__.startswith("mlflow.")}
+    assert ours == {*STORES, *refused}
+    for uri in (str(tmp_path), f"file://{tmp_path}", "uc://host", "databricks-uc"):
+        with pytest.raises(MlflowException):
+            _tracking_store_registry.get_store(uri)
