@@ -18,6 +18,8 @@ from sweep.errors import Problem, nearest
 from sweep.spec.yaml_file import KeyPath
 
 Schema = Mapping[str, Any]
+WORDS = "x-allowed"
+"""Key of a field's JSON Schema: what the field allows, in words."""
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -120,7 +122,12 @@ def fits(schema: Schema, value: Any) -> bool:
 
 
 def words(schema: Schema) -> str:
-    """What a field allows, in words: `a whole number from 3 to 512`, `one of cls, avg_last4`, `true or false`."""
+    """What a field allows, in words: `a whole number from 3 to 512`, `one of cls, avg_last4`, `true or false`.
+
+    A field whose schema says it by `WORDS` knows better: what it allows depends on another.
+    """
+    if WORDS in schema:
+        return str(schema[WORDS])
     if "anyOf" in schema:
         branches = [branch for branch in schema["anyOf"] if branch.get("type") != "integer" or not _any_number(schema)]
         return " or ".join(map(words, branches))

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from model.config import Section
+from sweep.spec.fields import WORDS
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
 """What a sweep may be called."""
@@ -46,7 +47,10 @@ class Scheduler(Section):
     axis: Literal["sentences", "seconds"] = "sentences"
     """What trials are compared at: equal sentences seen, or equal seconds of training. With `seconds` too, a trial
     ends at `budget.sentences`, and the learning rate decays over those."""
-    grace: Grace = None
+    grace: Grace = Field(
+        default=None,
+        json_schema_extra={WORDS: "whole sentences from 1, or with axis: seconds any seconds above 0 (10^12 at most)"},
+    )
     """Sentences, a whole number, or seconds of training before the first rung: no trial stops sooner. Needed unless
     `none`; `none` with it scores at the rungs and stops nothing, without it once, at the end."""
     reduction_factor: float = Field(default=4, gt=1, le=1000)

@@ -38,7 +38,7 @@ def test_a_scheduler_that_stops_needs_a_grace_in_the_unit_of_its_axis(
         ("scheduler: {name: asha, grace: 1920000}", "not below budget.sentences, 1920000; give 1 to 1919999"),
         ("scheduler: {name: none, grace: 1920000}", "not below budget.sentences"),
         ("scheduler: {name: median, grace: 100.5}", "give whole sentences before the first rung"),
-        ("scheduler: {name: asha, grace: 0}", "above 0"),
+        ("scheduler: {name: asha, grace: 0}", "give whole sentences from 1, or with axis: seconds any seconds above 0"),
         ("scheduler: {name: asha, axis: seconds, grace: 60, reduction_factor: 1.2}", "at 1,917 s of training"),
         ("scheduler: {name: asha, axis: seconds, grace: 0}", "above 0"),
         ("scheduler: {name: asha, axis: second, grace: 1}", "did you mean seconds?"),
