@@ -198,7 +198,8 @@ def _drive_to_the_end(
             why = disk_fault(error)
             if why is None or not record.has_trials():
                 signals.conclude()
-                record.release()
+                with suppress(OSError):
+                    record.release()
                 _send_the_rest(mirror, signals.exit)
                 if is_new and not record.has_trials():
                     record.discard()
