@@ -115,7 +115,9 @@ def test_one_signal_saves_the_running_trial_and_says_how_to_go_on(number, code, 
     check_whole(sweep, undisturbed)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["prepare-int", "prepare-term"]
+)
 def test_a_signal_while_a_new_sweep_is_prepared_says_that_nothing_is_kept(number, code, sweep):
     """Ray's waiting loop is where it is heard."""
     driver = sweep.start()
