@@ -29,7 +29,6 @@ Optuna.
 
 from __future__ import annotations
 
-import json
 import shlex
 import shutil
 import time
@@ -40,19 +39,11 @@ from typing import Any
 from sweep.driver_lock import DriverLock, why_unsafe
 from sweep.errors import Problem, Refused, nearest
 from sweep.files import read_json, repair_lines, write_json, write_whole
+from sweep.record_faults import check_facts, check_numbers
 from sweep.root import argument, make_folder, sweep_names
 from sweep.trial_record import RowLog, Trial, TrialState, busy_seconds
 
 FORMAT = 3
-_FACTS: dict[str, tuple[type, ...]] = {
-    "format": (int,),
-    "created": (int, float),
-    "objective": (str,),
-    "rungs": (list,),
-    "searched": (list,),
-    "trials": (int,),
-}
-"""Facts of a sweep that every reading command needs, and their types."""
 
 
 class Record:
@@ -119,40 +110,15 @@ class Record:
                 next=f"stsweep ls --root {shlex.quote(str(root))}",
             )
         record = cls(root / name)
-        about: Any = record.about
-        written = about.get("format") if isinstance(about, dict) else None
-        if isinstance(written, int) and written > FORMAT:
-            raise Refused(
-                [Problem(f"{record.folder} has record format {written}; this program reads up to {FORMAT}")],
-                next="pip install --upgrade stsweep",
-            )
-        record._check_facts()
+        check_facts(record.about, record.folder, newest=FORMAT)
         return record
-
-    def _check_facts(self) -> None:
-        """Whether `about` has what every command needs.
-
-        Raises:
-            Refused: `sweep.json` is damaged; every fact that is missing or of another type is named.
-        """
-        about: Any = self.about
-        known = about if isinstance(about, dict) else {}
-        faults = [name for name, types in _FACTS.items() if type(known.get(name)) not in types]
-        if faults:
-            said = ", ".join(
-                f"{name} is {json.dumps(known[name])}" if name in known else f"no {name}" for name in faults
-            )
-            raise Refused(
-                [Problem(f"damaged: {said}", str(self.folder / "sweep.json"))],
-                next="restore the file from a copy, or move the sweep's folder away",
-            )
 
     def check_drivable(self) -> None:
         """Whether this user may drive this sweep on.
 
         Raises:
             Refused: the folder is not the user's own or open to all (a sweep's folder is code: its code/ runs in the
-                workers), or an older program wrote it.
+                workers), an older program wrote it, or trials are missing.
         """
         if problem := why_unsafe(self.folder):
             raise Refused([problem], next=f"chmod go-w {shlex.quote(str(self.folder))}, or a copy of your own")
@@ -161,6 +127,7 @@ class Record:
             raise Refused(
                 [Problem(f"{older}; this program drives format {FORMAT}")], next="stsweep run SPEC --name NEW"
             )
+        check_numbers([trial.number for trial in self.trials()], self.folder, first=len(self.warm_start()))
 
     def drive(self, command: str) -> None:
         """Become this sweep's driver, and mend what a killed one left behind.
@@ -180,14 +147,6 @@ class Record:
             repair_lines(RowLog(folder).path)
             if (folder / "end.json").exists():
                 _remove_leftovers(folder)
-        numbers = [trial.number for trial in self.trials()]
-        if lost := sorted(set(range(len(self.warm_start()), max(numbers, default=0))) - set(numbers)):
-            self.release()
-            missing = ", ".join(f"{number:04d}" for number in lost)
-            raise Refused(
-                [Problem(f"trials are missing: {missing}", str(self.folder / "trials"))],
-                next="restore them from a copy, or stsweep run SPEC --name NEW",
-            )
 
     @property
     def about(self) -> dict[str, Any]:
