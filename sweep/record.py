@@ -37,10 +37,10 @@ from pathlib import Path
 from typing import Any
 
 from sweep.driver_lock import DriverLock, why_unsafe
-from sweep.errors import Problem, Refused, nearest
+from sweep.errors import Problem, Refused
 from sweep.files import read_json, repair_lines, write_json, write_whole
 from sweep.record_faults import check_facts, check_numbers
-from sweep.root import argument, make_folder, sweep_names
+from sweep.root import argument, make_folder, no_such_sweep, sweep_names
 from sweep.trial_record import RowLog, Trial, TrialState, busy_seconds
 
 FORMAT = 3
@@ -100,15 +100,8 @@ class Record:
             Refused: there is none of that name (the nearest one is offered), a newer program wrote it, or it is
                 damaged.
         """
-        names = sweep_names(root)
-        if name not in names:
-            newest = ", ".join(reversed(names[-8:])) + (", …" if len(names) > 8 else "")
-            known = f"which has {newest}{nearest(name, names)}" if names else "which has none yet"
-            is_file = "; a file to go on with is given by --spec" if name.endswith((".yaml", ".yml")) else ""
-            raise Refused(
-                [Problem(f"there is no sweep {name!r} in {root}, {known}{is_file}")],
-                next=f"stsweep ls --root {shlex.quote(str(root))}",
-            )
+        if name not in sweep_names(root):
+            raise no_such_sweep(root, name)
         record = cls(root / name)
         check_facts(record.about, record.folder, newest=FORMAT)
         return record

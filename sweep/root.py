@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from sweep.cluster import job_has_working_dir
-from sweep.errors import Problem, Refused
+from sweep.errors import Problem, Refused, nearest
 
 DEFAULT_ROOT = Path("sweeps")
 ROOT_VARIABLE = "STSWEEP_ROOT"
@@ -103,6 +103,18 @@ def make_folder(root: Path, name: str) -> Path:
     except OSError as error:
         raise _no_folder(root, f"cannot be written to: {os.strerror(error.errno or 0)}") from None
     return root / name
+
+
+def no_such_sweep(root: Path, name: str) -> Refused:
+    """The refusal for a name that no sweep has, with those that there are."""
+    names = sweep_names(root)
+    newest = ", ".join(reversed(names[-8:])) + (", …" if len(names) > 8 else "")
+    known = f"which has {newest}{nearest(name, names)}" if names else "which has none yet"
+    is_file = "; a file to go on with is given by --spec" if name.endswith((".yaml", ".yml")) else ""
+    return Refused(
+        [Problem(f"there is no sweep {name!r} in {root}, {known}{is_file}")],
+        next=f"stsweep ls --root {shlex.quote(str(root))}",
+    )
 
 
 def name_is_taken(folder: Path) -> Refused:

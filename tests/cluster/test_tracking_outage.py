@@ -129,7 +129,7 @@ def _finish(record: Record, mirror: Mirror, timeout_s: float = 60.0) -> list[str
 
 
 def _new(root: Path, name: str) -> Record:
-    return Record.create(root, name, f"name: {name}\n", {"spec_hash": "abc", "objective": "demo dev spearman"})
+    return Record.create(root, name, f"name: {name}\n", ABOUT | {"spec_hash": "abc"})
 
 
 def test_a_server_killed_and_started_again_has_every_row_once(server, tmp_path, capfd):
@@ -202,6 +202,7 @@ DRIVER = """
 import sys, time
 from pathlib import Path
 from sweep.tracking.mirror import Mirror
+from tests.unit.sweep.specs import ABOUT
 from tests.cluster.test_tracking_outage import _new, _write
 record = _new(Path(sys.argv[1]), "orphan")
 Mirror(record, sys.argv[2], interval_s=0.1).start()
