@@ -21,6 +21,7 @@ from sweep.tracking.mirror import Mirror, create_store, quiet_client
 from sweep.tracking.ui import served, unused_port
 from sweep.trial_record import RowLog
 from tests.unit.sweep.specs import row
+from tests.unit.sweep.specs import ABOUT
 
 TRIALS, ROWS = 3, 8
 PLAIN = ("score", "loss", "sentences", "train_seconds", "busy_seconds")
@@ -202,7 +203,6 @@ DRIVER = """
 import sys, time
 from pathlib import Path
 from sweep.tracking.mirror import Mirror
-from tests.unit.sweep.specs import ABOUT
 from tests.cluster.test_tracking_outage import _new, _write
 record = _new(Path(sys.argv[1]), "orphan")
 Mirror(record, sys.argv[2], interval_s=0.1).start()
