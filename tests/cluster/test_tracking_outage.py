@@ -20,8 +20,7 @@ from sweep.record import Record
 from sweep.tracking.mirror import Mirror, create_store, quiet_client
 from sweep.tracking.ui import served, unused_port
 from sweep.trial_record import RowLog
-from tests.unit.sweep.specs import row
-from tests.unit.sweep.specs import ABOUT
+from tests.unit.sweep.specs import ABOUT, row
 
 TRIALS, ROWS = 3, 8
 PLAIN = ("score", "loss", "sentences", "train_seconds", "busy_seconds")
