@@ -107,7 +107,7 @@ class Study:
         self._seen.add(point_key(trial.params))
         notes = {"trial": self._storage.get_trial_system_attrs(trial._trial_id)}
         study = self._storage.get_study_system_attrs(self.optuna._study_id)
-        if new := {key: value for key, value in study.items() if key not in self._noted or self._noted[key] != value}:
+        if new := {key: value for key, value in study.items() if self._noted.get(key) != value}:
             notes[_STUDY_NOTES] = new
         self._noted = dict(study)
         return trial, notes

@@ -14,7 +14,7 @@ from typing import TextIO
 
 import pytest
 
-from sweep.table import Follower, LiveTable, PlainLines, by_score, knob_text, make_view
+from sweep.table import Follower, LiveTable, PlainLines, by_score, knob_text, make_view, trial_table
 from sweep.trial_record import FLOOR, RowLog
 from tests.unit.sweep.specs import new_record, row, write_trial
 
@@ -157,3 +157,26 @@ def test_what_an_earlier_driver_showed_is_not_printed_again(tmp_path):
     rows, end = stream.getvalue().splitlines()
     assert rows.startswith("trial 0001  rung 2/3")
     assert end == "trial 0001  stopped  (left: 1 of 2 wall hours)"
+
+
+def cells(table) -> list[list[str]]:
+    return [list(row) for row in zip(*(column.cells for column in table.columns), strict=True)]
+
+
+def test_a_table_of_so_many_rows_has_the_best_and_says_how_many_more_there_are(tmp_path):
+    record = new_record(tmp_path)
+    for number in range(5):
+        write_trial(record, number, [row(2, 50.0 + number)], "completed")
+    shown = cells(trial_table(record.trials(), 3, (), most=2))
+    assert [each[0] for each in shown] == ["0004", "0003", ""]
+    assert shown[2][1] == "… 3 more"
+    assert len(cells(trial_table(record.trials(), 3, (), most=5))) == 5
+
+
+def test_a_knob_that_was_not_asked_is_blank_and_a_second_objective_has_a_column(tmp_path):
+    record = new_record(tmp_path)
+    folder = record.add_trial(0, {"seed": 3}, {"seed": 3, "loss.temperature": 0.05})
+    RowLog(folder).append(row(2, 70.0, size_mb=12.5))
+    record.end_trial(0, "completed")
+    table = trial_table(record.trials(), 3, ("seed", "loss.temperature"), against="size")
+    assert cells(table) == [["0000", "completed", "3/3", "256", "70.00", "12.5", "3", ""]]
