@@ -134,11 +134,9 @@ def _why_not_driven(address: Address, speech: Speech) -> str | None:
         url = address.url if address.scheme in ("http", "https") else address.with_scheme(speech)
         what = "a web server answers" if speech in ("http", "https") else "that is the form of a dashboard's address"
         return f"{address.url}: {what}, as Ray's dashboard does; {store}, or: stsweep submit SPEC --address {url}"
-    if address.scheme == "ray":
-        what = "Ray Client cannot drive a sweep, whose driver would be copied to the cluster while it runs"
-        return (
-            f"{address.url}: {what}; {store}, or: stsweep submit SPEC --address http://{address.host}:{DASHBOARD_PORT}"
-        )
+    if address.scheme == "ray":  # it would pickle the searcher, which writes the record, and call the copy
+        jobs = f"stsweep submit SPEC --address http://{address.host}:{DASHBOARD_PORT}"
+        return f"{address.url}: Ray Client cannot drive a sweep; {store}, or: {jobs}"
     if os.environ.get("RAY_USE_TLS", "0") == "1":  # its certificates are Ray's own to check
         return None
     if speech == "other":
