@@ -12,6 +12,8 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sweep.address import parse_address
@@ -56,6 +58,22 @@ class Jobs:
             handler.setLevel(logging.WARNING)  # "Creating a file package", "WebSocket closed"
         self.client: JobSubmissionClient = JobSubmissionClient(self.address)
 
+    @contextmanager
+    def asked(self) -> Iterator[None]:
+        """What Ray's client raises in the block (RuntimeError of any answer but 200, errors of the network), in words.
+
+        Raises:
+            Unreachable: the head did not answer, or did not do what it was asked.
+        """
+        try:
+            yield
+        except (RuntimeError, OSError) as error:
+            lines = [line for line in str(error).splitlines() if line.strip(" .")]  # Ray hands on a whole traceback
+            raise Unreachable(
+                [Problem(f"{self.address}: {lines[-1] if lines else type(error).__name__}")],
+                next="the same command again; what the head says of it: ray/session_latest/logs/dashboard*.log there",
+            ) from error
+
     def find(self, name: str) -> JobDetails | None:
         """The job of that submission id, or None."""
         return next((job for job in self._all() if job.submission_id == name), None)
@@ -77,11 +95,13 @@ class Jobs:
         return job
 
     def _all(self) -> list[JobDetails]:
-        return list(self.client.list_jobs())
+        with self.asked():
+            return list(self.client.list_jobs())
 
     def log(self, name: str) -> str:
         """All that the job of a sweep has printed, in every try since its cluster began."""
-        return str(self.client.get_job_logs(name))
+        with self.asked():
+            return str(self.client.get_job_logs(name))
 
     def follow(self, name: str, skip: int = 0) -> Exit:
         """Print a job's log as it comes, on stdout; the sweep's exit code when the job has ended.
@@ -145,7 +165,8 @@ class Jobs:
                 next=f"stsweep status {shlex.quote(name)} --address {self.address}",
             )
         say(f"stopping {name}: running trials save a checkpoint; killed after {STOP_WAIT_S} s", sys.stderr)
-        self.client.stop_job(name)
+        with self.asked():
+            self.client.stop_job(name)
         deadline = time.monotonic() + STOP_WAIT_S + 15
         while not (job := self.get(name)).status.is_terminal():
             if time.monotonic() > deadline:
@@ -192,7 +213,7 @@ def exit_of(job: JobDetails) -> Exit:
         return Exit.DONE
     if job.status.value == "STOPPED":
         return Exit.TERMINATED
-    if job.driver_exit_code is None:  # it never ran
+    if job.driver_exit_code is None:  # it never ran, or its node is gone
         return Exit.UNREACHABLE
     try:
         return Exit(job.driver_exit_code)
@@ -207,7 +228,7 @@ def ended_otherwise(job: JobDetails) -> str | None:
     if job.status.value != "FAILED":
         return None
     if job.driver_exit_code is None:
-        return f"the cluster could not run the job ({job.error_type}): {job.message}"
+        return f"the cluster could not run the job to its end ({job.error_type}): {job.message}; submit it again"
     if job.driver_exit_code in (-9, 137):
         return "the sweep's driver was killed (SIGKILL); the sweep goes on when it is submitted again"
     return None

@@ -62,15 +62,16 @@ def submit(path: Path, changes: Sequence[str], *, address: str, root: str, name:
         size = f"{said_bytes(upload.bytes)} ({upload.files} files)"
         say(f"sweep {name}: uploading {size} to {jobs.address}: the code and the spec, no data", sys.stderr)
         command = ["run", SPEC_FILE, "--root", root, "--name", name, "--or-resume"]
-        jobs.client.submit_job(
-            entrypoint=f"exec python -m sweep {shlex.join(command)}",
-            submission_id=name,
-            metadata={MARK: root},
-            runtime_env={
-                "working_dir": str(upload.folder),
-                "env_vars": {JOB_GRACE_VARIABLE: str(STOP_WAIT_S), GRACE_VARIABLE: str(GRACE_S)},
-            },
-        )
+        with jobs.asked():
+            jobs.client.submit_job(
+                entrypoint=f"exec python -m sweep {shlex.join(command)}",
+                submission_id=name,
+                metadata={MARK: root},
+                runtime_env={
+                    "working_dir": str(upload.folder),
+                    "env_vars": {JOB_GRACE_VARIABLE: str(STOP_WAIT_S), GRACE_VARIABLE: str(GRACE_S)},
+                },
+            )
     say(f"submitted as job {name}; Ctrl-C stops following it, not the sweep\n{jobs.commands(name)}", sys.stderr)
     return jobs.follow(name, done) if follow else Exit.DONE
 
@@ -131,5 +132,6 @@ def _clear(jobs: Jobs, name: str) -> int:
             next=f"stsweep logs {at} --follow, or: stsweep stop {at}",
         )
     done = len(jobs.log(name))
-    jobs.client.delete_job(name)
+    with jobs.asked():
+        jobs.client.delete_job(name)
     return done

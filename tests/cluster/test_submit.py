@@ -124,6 +124,9 @@ def test_a_submitted_sweep_runs_to_its_end_and_the_token_is_nowhere(head, worksh
     assert again.returncode == 0, again.stderr
     assert "has ended: all its 1 trials have" in again.stdout
     assert "best trial" not in again.stdout, "what the first try had printed is not printed again"
+    other = on_head("submit", "through.yaml", "--root", str(root), "--set", "optim.batch_size=32")
+    assert other.returncode == 2, "the name is another sweep's"
+    assert "optim.batch_size was 16 and is 32" in other.stdout
     status, logs = on_head("status", "through"), on_head("logs", "through")
     assert "SUCCEEDED" in status.stdout
     assert str(root) in status.stdout
@@ -170,13 +173,13 @@ def test_killed_cut_off_and_stopped_it_goes_on_when_submitted_again(
     assert killed.returncode == 130
     assert "was killed" in killed.stderr
 
+    tried_again = time.time()
     again = on_head(*submit, "--detach")
     assert again.returncode == 0, again.stderr
     with tunnel(int(head.dashboard.rpartition(":")[2])) as (port, cut):
         far = f"http://127.0.0.1:{port}"
         with begun(workshop, known, "logs", "kept", "--address", far, "--follow") as following:
             wait_for(lambda: len((folder / "sessions.jsonl").read_text().splitlines()) > 1)
-            wait_for(has(folder, "trials/*/checkpoint"))
             assert following.poll() is None
             cut()
             said = following.communicate(timeout=60)
@@ -184,6 +187,8 @@ def test_killed_cut_off_and_stopped_it_goes_on_when_submitted_again(
             assert f"Next: stsweep logs kept --address {far} --follow" in said[1]
             assert "Traceback" not in said[1]
 
+    saved = "trials/*/checkpoint/manifest.json"
+    wait_for(lambda: any(path.stat().st_mtime > tried_again for path in folder.glob(saved)))
     stopped = on_head("stop", "kept")
     assert stopped.returncode == 0, stopped.stderr
     assert "STOPPED" in stopped.stdout
