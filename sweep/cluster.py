@@ -47,7 +47,7 @@ def cluster_problem(address: str | None) -> Problem | None:
         if fault := token_fault(given) or _why_not_driven(given, _speech(given)):
             return _problem(fault)
     except BadAddressError as error:
-        return _problem(f"{address}: {error}, {here}")
+        return _problem(f"no Ray cluster answers at {address}: {error}, {here}")
     except OSError as error:
         return _problem(f"no Ray cluster answers at {address}: {_said(error)}; give HOST:PORT of its head, {here}")
     return None
