@@ -69,9 +69,14 @@ class DriverLock:
                 return True
         return False
 
-    def _held(self) -> Unreachable:
+    def driver(self) -> dict[str, Any]:
+        """Who holds the sweep, or held it last: `pid` and `host`, both "?" where nobody has yet."""
         path = self._folder / "driver.json"
-        who = read_json(path) if path.exists() else {"pid": "?", "host": "?"}
+        who: dict[str, Any] = read_json(path) if path.exists() else {"pid": "?", "host": "?"}
+        return who
+
+    def _held(self) -> Unreachable:
+        who = self.driver()
         return Unreachable(
             [Problem(f"is driven by process {who['pid']} on {who['host']}; nothing was changed", str(self._folder))],
             next=f"wait for it (stsweep status {argument(self._folder)}), or end it there: kill {who['pid']}",
