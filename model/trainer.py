@@ -25,13 +25,16 @@ class Trainer:
         step: steps taken.
     """
 
-    def __init__(self, config: TrainConfig, total_steps: int, device: torch.device) -> None:
+    def __init__(
+        self, config: TrainConfig, total_steps: int, device: torch.device, *, trust_remote_code: bool = False
+    ) -> None:
         """Load the encoder and set the optimiser up; `start` must follow.
 
         Args:
             config: the run.
             total_steps: steps of the whole budget, over which the learning rate falls to 0.
             device: where to train. For one of several GPUs it becomes the process's current device.
+            trust_remote_code: as `model.encoder.load_encoder`.
 
         Raises:
             InputError: the encoder or the precision cannot be used.
@@ -39,7 +42,7 @@ class Trainer:
         self._config, self._total_steps, self._device = config, total_steps, device
         precision = resolve_precision(config.precision, device)
         torch.manual_seed(config.seed)
-        encoder = load_encoder(config.encoder).to(device)
+        encoder = load_encoder(config.encoder, trust_remote_code=trust_remote_code).to(device)
         _check_max_length(config.encoder, encoder)
         if device.index is not None:
             torch.cuda.set_device(device)

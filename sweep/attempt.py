@@ -176,6 +176,7 @@ class _Attempt:
             axis=self._job.axis,
             interrupt=self._breaks.are_due,
             threads=self._job.threads,
+            trust_remote_code=self._job.trust_remote_code,
         )
         if self._job.checkpoint_seconds is not None and self._checkpoint.exists():
             try:

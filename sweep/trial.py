@@ -44,6 +44,8 @@ class Job:
     """Seconds of training between two checkpoints. None: none is written, none read."""
     checkpoint_every_rung: bool = False
     """Write one at every rung too, and keep the last when the trial has completed."""
+    trust_remote_code: bool = False
+    """Run Python code that the encoder's or the teacher's own files bring. From the command line alone."""
     pause: Path | None = None
     """A file: while it is there, a trial saves a checkpoint and ends."""
 
@@ -53,7 +55,13 @@ class Job:
         return self.milestones if self.axis == "seconds" else self.rungs
 
 
-def job_of(spec: SweepSpec, pause: Path | None = None, *, checkpoint_every_rung: bool = False) -> Job:
+def job_of(
+    spec: SweepSpec,
+    pause: Path | None = None,
+    *,
+    checkpoint_every_rung: bool = False,
+    trust_remote_code: bool = False,
+) -> Job:
     """What a spec says of every one of its trials."""
     return Job(
         rungs=rungs(spec),
@@ -68,6 +76,7 @@ def job_of(spec: SweepSpec, pause: Path | None = None, *, checkpoint_every_rung:
         against=spec.objective.against,
         checkpoint_seconds=spec.checkpoint_seconds,
         checkpoint_every_rung=checkpoint_every_rung,
+        trust_remote_code=trust_remote_code,
         pause=pause,
     )
 

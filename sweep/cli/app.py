@@ -35,6 +35,10 @@ DataDir = Annotated[
 Address = Annotated[
     str | None, typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster; default: this machine.")
 ]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="Run Python code that a model's own files bring; it can do anything."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

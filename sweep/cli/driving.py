@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.app import Address, DataDir, Name, Root, Set, Spec, app, command_line, load, spec_path, with_data_dir
+from sweep.cli.app import (
+    Address,
+    DataDir,
+    Name,
+    Root,
+    Set,
+    Spec,
+    Trust,
+    app,
+    command_line,
+    load,
+    spec_path,
+    with_data_dir,
+)
 from sweep.root import DEFAULT_ROOT
 
 
@@ -18,6 +31,7 @@ def run(
     data_dir: DataDir = None,
     root: Root = DEFAULT_ROOT,
     address: Address = None,
+    trust_remote_code: Trust = False,
 ) -> None:
     """Run a sweep to its end. Ctrl-C closes it, twice ends it at once; `stsweep resume` goes on."""
     from sweep.run import run as run_sweep
@@ -25,7 +39,14 @@ def run(
 
     path = spec_path(spec)
     with told_where(spec, path, changes):
-        code = run_sweep(load(path, changes, data_dir), root=root, name=name, address=address, command=command_line())
+        code = run_sweep(
+            load(path, changes, data_dir),
+            root=root,
+            name=name,
+            address=address,
+            command=command_line(),
+            trust_remote_code=trust_remote_code,
+        )
     raise typer.Exit(code)
 
 
@@ -39,13 +60,20 @@ def resume(
     data_dir: DataDir = None,
     root: Root = DEFAULT_ROOT,
     address: Address = None,
+    trust_remote_code: Trust = False,
 ) -> None:
     """Go on with a sweep that was closed or killed: what has ended stays, the rest continues from its checkpoints."""
     from sweep.run import resume as resume_sweep
 
     given = load(spec_path(spec), changes, data_dir) if spec else None
     code = resume_sweep(
-        root, name, spec=given, changes=with_data_dir(changes, data_dir), address=address, command=command_line()
+        root,
+        name,
+        spec=given,
+        changes=with_data_dir(changes, data_dir),
+        address=address,
+        command=command_line(),
+        trust_remote_code=trust_remote_code,
     )
     raise typer.Exit(code)
 
@@ -57,9 +85,18 @@ def extend(
     changes: Set = [],  # noqa: B006
     root: Root = DEFAULT_ROOT,
     address: Address = None,
+    trust_remote_code: Trust = False,
 ) -> None:
     """Give a sweep more trials, and go on with it."""
     from sweep.run import resume as resume_sweep
 
-    code = resume_sweep(root, name, changes=changes, more_trials=trials, address=address, command=command_line())
+    code = resume_sweep(
+        root,
+        name,
+        changes=changes,
+        more_trials=trials,
+        address=address,
+        command=command_line(),
+        trust_remote_code=trust_remote_code,
+    )
     raise typer.Exit(code)

@@ -41,18 +41,25 @@ def needs_code(pooling: str) -> bool:
     return pooling.startswith("max_")
 
 
-def build(encoder: Encoder, saved: Path) -> SentenceTransformer:
+def build(encoder: Encoder, saved: Path, trust_remote_code: bool = False) -> SentenceTransformer:
     """The encoder as sentence-transformers modules, on the CPU, sharing its weights.
 
     Args:
         encoder: a loaded encoder.
         saved: the transformers folder that it was loaded from.
+        trust_remote_code: as it was loaded.
     """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Transformer
 
     reads_layers = encoder.pooling not in ("cls", "avg_last_hidden")
-    transformer = Transformer(str(saved), config_kwargs={"output_hidden_states": reads_layers})
+    trust = {"trust_remote_code": trust_remote_code}  # always said: by default it would be asked for on a terminal
+    transformer = Transformer(
+        str(saved),
+        model_kwargs=dict(trust),
+        processor_kwargs=dict(trust),
+        config_kwargs={"output_hidden_states": reads_layers} | trust,
+    )
     transformer.model = encoder.transformer  # as trained: a freshly loaded BERT would bring an untrained pooler head
     encoder.transformer.config.output_hidden_states = reads_layers
     modules = [transformer, *_pooling_modules(encoder.pooling, encoder.transformer.config)]
