@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sweep.attempt import attempt
 from sweep.errors import Exit, Problem, Refused
 from sweep.export.folder import write_encoder
-from sweep.export.sentence_transformer import NEEDS_CODE, needs_code
+from sweep.export.sentence_transformer import code_note
 from sweep.files import write_whole
 from sweep.spec.check import check
 from sweep.spec.space import one_run
@@ -107,5 +107,5 @@ def _exported(out: Path, spec: SweepSpec, trust_remote_code: bool) -> str:
         shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed while it wrote
         write_encoder(out / "encoder", spec, unfinished, trust_remote_code=trust_remote_code)
         unfinished.rename(folder)
-    note = f"\nnote: {NEEDS_CODE}" if needs_code(spec.train.encoder.pooling) else ""
-    return f"SentenceTransformer({str(folder)!r}){note}"
+    note = code_note(spec.train.encoder.pooling, out / "encoder")
+    return f"SentenceTransformer({str(folder)!r})" + (f"\nnote: {note}" if note else "")

@@ -134,7 +134,7 @@ def write_encoder(saved: Path, spec: SweepSpec, folder: Path, *, trust_remote_co
     """
     from model.encoder import load_encoder, saved_config
     from sweep.export.model_card import describe
-    from sweep.export.sentence_transformer import NEEDS_CODE, build, needs_code, save
+    from sweep.export.sentence_transformer import build, code_note, save
 
     encoder = load_encoder(saved_config(saved), trust_remote_code=trust_remote_code)
     built: SentenceTransformer = build(encoder, saved, trust_remote_code)
@@ -142,7 +142,7 @@ def write_encoder(saved: Path, spec: SweepSpec, folder: Path, *, trust_remote_co
     save(built, folder)
     shutil.copyfile(saved / ENCODER_FILE, folder / ENCODER_FILE)
     write_whole(folder / CONFIG_FILE, spec.to_yaml())
-    return NEEDS_CODE if needs_code(encoder.pooling) else None
+    return code_note(encoder.pooling, saved)
 
 
 def run_spec(record: Record, trial: Trial) -> SweepSpec:

@@ -13,16 +13,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model.folder import wants_own_code
+
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from model.encoder import Encoder
 
-NEEDS_CODE = (
+_LOAD = "load it with SentenceTransformer(folder, trust_remote_code=True)"
+_POOLING_CODE = (
     "no module of sentence-transformers takes a maximum over layers, so the folder holds its own, layer_pooling.py: "
-    "load it with SentenceTransformer(folder, trust_remote_code=True)"
 )
-"""What to know of a folder whose pooling is a maximum: since release 6 a local module, too, needs that argument."""
+_MODEL_CODE = "transformers does not have the encoder's architecture, so the folder holds its code: "
 
 _LAYERS: dict[str, Callable[[range], tuple[int, ...]]] = {
     "last_hidden": lambda states: (states[-1],),
@@ -36,9 +38,16 @@ _LAYERS: dict[str, Callable[[range], tuple[int, ...]]] = {
 """Second part of a pooling's name → which of the hidden states 0 (embedding output) to L it reads."""
 
 
-def needs_code(pooling: str) -> bool:
-    """Whether the folder only loads with `trust_remote_code=True`."""
-    return pooling.startswith("max_")
+def code_note(pooling: str, saved: Path) -> str | None:
+    """What to know of a folder that holds code: since release 6 a local module, too, needs `trust_remote_code=True`.
+
+    Args:
+        pooling: of the encoder; a maximum has a module of its own.
+        saved: the transformers folder, which may bring code.
+    """
+    if wants_own_code(saved):
+        return _MODEL_CODE + _LOAD
+    return _POOLING_CODE + _LOAD if pooling.startswith("max_") else None
 
 
 def build(encoder: Encoder, saved: Path, trust_remote_code: bool = False) -> SentenceTransformer:
