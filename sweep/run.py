@@ -18,6 +18,7 @@ from sweep.record import Record
 from sweep.resources import fitting, slots
 from sweep.root import check_absolute, check_name
 from sweep.say import say
+from sweep.shared_storage import check_shared
 from sweep.show import going_on_text, outcome_text
 from sweep.signals import Signals
 from sweep.spec import check as checks
@@ -267,7 +268,7 @@ def _drive(
 ) -> str | None:
     say(f"sweep {record.name}: starting Ray; the record is {record.folder}", sys.stderr)
     say(f"Ctrl-C closes it; killed or closed, it goes on by: stsweep resume {record.argument}", sys.stderr)
-    with ray_session(address, record) as machine:
+    with ray_session(address, record.folder / "code") as machine:
         signals.install()
         fit = fitting(spec.resources, machine)
         # A cluster may grow with what waits for it, from no worker at all; this machine cannot.
@@ -275,6 +276,8 @@ def _drive(
         now = min(fit, spec.resources.concurrent or fit)
         record.change(slots=now or None)
         print(f"{machine.cpus:g} CPUs, {machine.gpus:g} GPUs: {now} trials at once; preparing", file=sys.stderr)
+        if address is not None:
+            check_shared(spec, record.folder.resolve(), record.argument)
         job = job_of(spec, pause=record.pause_file.resolve(), trust_remote_code=trust_remote_code)
         prepare_sweep(spec, record, job)
         record.change(

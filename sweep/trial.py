@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -86,8 +87,18 @@ def run_trial(job: Job, folder: Path, knobs: Mapping[str, Any], report: Callable
 
     What a trial did it would do again, so only a trial whose process died is run again. A fault of the accelerator ends
     the process: CUDA answers every later call of it with the same error, and it would take all later trials with it.
-    A full disk is no fault of the trial: it is raised, and the scheduler closes the sweep.
+    A full disk is no fault of the trial: it is raised, and the scheduler closes the sweep. Nor is a node that joined
+    later and does not share the sweep's folder: its worker counts as dead, and the trial may run on another node.
+
+    Raises:
+        FileNotFoundError: the trial's folder, which the driver made, is not on this machine.
     """
+    if not folder.is_dir():
+        host = socket.gethostname()
+        raise FileNotFoundError(
+            f"{host} does not have the trial's folder {folder}: this node does not share the sweep's storage. "
+            f"Mount it there, or take {host} out of the cluster"
+        )
     try:
         attempt(job, folder, knobs, report)
     except Exception as error:
