@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from sweep.cluster import cluster_problem
-from sweep.doctor.facts import Facts, collect, existing
+from sweep.doctor.facts import Facts, clock, collect, existing
 from sweep.doctor.judge import LEVELS, Line, judge_clock, judge_machine, judge_own_versions, judge_versions, worst
 from sweep.doctor.surroundings import hub_line, root_line, token_line, tracking_lines
 from sweep.driver import RELIED_ON, ray_session
@@ -68,9 +68,8 @@ class Examination:
                 text.append(f"        {'':{wide}}  → {line.remedy}")
         count = {level: sum(line.level == level for line in self.lines) for level in LEVELS}
         text.append(", ".join(f"{count[level]} {level}" for level in LEVELS))
-        text.append(
-            "Next: stsweep check SPEC" if worst(self.lines) != "bad" else "Next: mend what is bad, then: stsweep doctor"
-        )
+        is_bad = worst(self.lines) == "bad"
+        text.append("Next: mend what is bad, then: stsweep doctor" if is_bad else "Next: stsweep check SPEC")
         return "\n".join(text)
 
 
@@ -87,20 +86,23 @@ def examine(address: str | None, root: Path, *, timeout_s: float = 30.0) -> Exam
         return Examination(None, tuple(lines))
     problem = cluster_problem(address)
     if problem is not None:
-        bad = Line("bad", "cluster", "here", problem.message, "ray status, on the head")
-        return Examination(address, (*lines, bad), is_reachable=False)
+        silent = Line("bad", "cluster", "here", problem.message, "ray status, on the head")
+        return Examination(address, (*lines, silent), is_reachable=False)
     try:
         with TemporaryDirectory(prefix="stsweep-doctor-") as scratch, ray_session(address, Path(scratch) / "code"):
             lines += _nodes(facts, root, timeout_s)
     except Refused as refused:
         bad = [Line("bad", "cluster", "here", problem.message, refused.next) for problem in refused.problems]
         return Examination(address, (*lines, *bad), is_reachable=not isinstance(refused, Unreachable))
+    except RuntimeError as error:  # of `ray.init`: another version of Ray or Python there; the message names both
+        said = " ".join(str(error).split())
+        return Examination(address, (*lines, Line("bad", "cluster", "here", said, "the cluster's versions here")))
     return Examination(address, tuple(lines))
 
 
 def _here(root: Path) -> tuple[Facts, list[Line]]:
     """This machine's facts and lines; whatever waits for a network waits at once."""
-    asked: list[Callable[[], Iterator[Line] | list[Line]]] = [
+    asked: list[Callable[[], list[Line]]] = [
         lambda: [root_line(root)],
         lambda: [token_line()],
         lambda: list(tracking_lines(root)),
@@ -108,10 +110,10 @@ def _here(root: Path) -> tuple[Facts, list[Line]]:
     ]
     with ThreadPoolExecutor(len(asked) + 1) as pool:
         machine = pool.submit(collect, str(root))
-        rest = [pool.submit(each) for each in asked]
+        answers = [pool.submit(each) for each in asked]
         facts = machine.result()
         lines = [judge_own_versions(facts), *judge_machine(facts, "here", RELIED_ON)]
-        return facts, [*lines, *(line for each in rest for line in each.result())]
+        return facts, [*lines, *(line for answer in answers for line in answer.result())]
 
 
 def _nodes(here: Facts, root: Path, timeout_s: float) -> Iterator[Line]:
@@ -120,7 +122,7 @@ def _nodes(here: Facts, root: Path, timeout_s: float) -> Iterator[Line]:
     answers = ask_nodes(collect, str(root), nodes=nodes, timeout_s=timeout_s)
     cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
     yield Line("ok", "cluster", "here", f"{len(nodes)} nodes: {cpus:g} CPUs, {gpus:g} GPUs")
-    yield from _shared(root, nodes, timeout_s)
+    yield from _shared(root, [answer.node for answer in answers if answer.value is not None], timeout_s)
     for answer in answers:
         yield from _node(answer, here)
 
@@ -154,7 +156,7 @@ def _clock(node: Node) -> tuple[float, float]:
     found = []
     for _ in range(_ROUNDS):
         begin = time.time()
-        (answer,) = ask_nodes(time.time, nodes=[node], timeout_s=_CLOCK_S)
+        (answer,) = ask_nodes(clock, nodes=[node], timeout_s=_CLOCK_S)
         end = time.time()
         if answer.value is not None:
             found.append(((end - begin) / 2, answer.value - (begin + end) / 2))

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -109,6 +110,11 @@ def collect(root: str | None) -> Facts:
     )
 
 
+def clock() -> float:
+    """Seconds since the epoch by this machine."""
+    return time.time()
+
+
 def existing(path: Path) -> Path:
     """The path, or the folder above it that is there: a cache and a root are made when they are first used."""
     path = path.absolute()
@@ -131,11 +137,10 @@ def parse_gpus(listed: str) -> tuple[Gpu, ...]:
 def _gpus() -> tuple[Gpu, ...]:
     command = ["nvidia-smi", f"--query-gpu={_GPU_FIELDS}", "--format=csv,noheader,nounits"]
     try:
-        return parse_gpus(
-            subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_S, check=True).stdout
-        )
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_S, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return ()
+    return parse_gpus(listed)
 
 
 def _torch_gpus() -> int:

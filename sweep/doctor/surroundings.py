@@ -37,11 +37,10 @@ def token_line() -> Line:
     try:
         about, is_empty = path.stat(), not path.read_text(encoding="utf-8").strip()
     except OSError:
-        remedy = f"the head's token: export RAY_AUTH_TOKEN=…, or write it to {path}; for a cluster of your own: "
-        remedy += "ray get-auth-token --generate"
-        level = "bad" if mode == "token" and "RAY_AUTH_TOKEN_PATH" in os.environ else "ok"
-        found = f"{said}; no token yet, and a sweep on this machine makes one"
-        return Line(level, "token", _HERE, f"{path} cannot be read" if level == "bad" else found, remedy)
+        if "RAY_AUTH_TOKEN_PATH" in os.environ:
+            remedy = f"the cluster's token: export RAY_AUTH_TOKEN=…, or write it to {path}"
+            return Line("bad", "token", _HERE, f"{path} (RAY_AUTH_TOKEN_PATH) cannot be read", remedy)
+        return Line("ok", "token", _HERE, f"{said}; no token yet, a sweep on this machine makes one")
     if is_empty:
         return Line("bad", "token", _HERE, f"{path} is empty", f"rm {path}, or write the cluster's token to it")
     others = stat.S_IRWXG | stat.S_IRWXO
@@ -62,8 +61,8 @@ def tracking_lines(root: Path) -> Iterator[Line]:
 
 
 def _newest_uri(root: Path) -> str | None:
-    names = sweep_names(root)
     try:
+        names = sweep_names(root)
         said = read_yaml(root / names[-1] / "spec.yaml").data.get("tracking_uri") if names else None
     except (OSError, Refused):
         return None
@@ -120,7 +119,4 @@ def root_line(root: Path) -> Line:
         check_root(root)
     except Refused as refused:
         return Line("bad", "root", _HERE, refused.problems[0].message, refused.next)
-    count = len(sweep_names(root))
-    return Line(
-        "ok", "root", _HERE, f"{root.absolute()}: {count} sweeps" if count else f"{root.absolute()}: no sweep yet"
-    )
+    return Line("ok", "root", _HERE, f"{root.absolute()}: {len(sweep_names(root)) or 'no'} sweeps")
