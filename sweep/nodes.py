@@ -92,18 +92,21 @@ def ask_nodes(
         .remote(*arguments)
         for node in nodes
     ]
-    ray.wait(asked, num_returns=len(asked), timeout=timeout_s) if asked else None
-    return [_answer(node, reference, timeout_s) for node, reference in zip(nodes, asked, strict=True)]
+    _, silent = ray.wait(asked, num_returns=len(asked), timeout=timeout_s) if asked else ([], [])
+    for reference in silent:
+        ray.cancel(reference, force=True)
+    why = f"did not answer within {timeout_s:g} s"
+    return [
+        Answer(node, None, why) if reference in silent else _answer(node, reference)
+        for node, reference in zip(nodes, asked, strict=True)
+    ]
 
 
-def _answer(node: Node, reference: Any, timeout_s: float) -> Answer[Any]:
+def _answer(node: Node, reference: Any) -> Answer[Any]:
     import ray
 
     try:
-        return Answer(node, ray.get(reference, timeout=0))
-    except ray.exceptions.GetTimeoutError:
-        ray.cancel(reference, force=True)
-        return Answer(node, None, f"did not answer within {timeout_s:g} s")
+        return Answer(node, ray.get(reference))
     except Exception as error:  # whatever the node lacks is what was asked for
         cause = getattr(error, "cause", None) or error
         said = str(cause).strip().splitlines()
