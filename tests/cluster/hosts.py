@@ -21,6 +21,8 @@ from pathlib import Path
 
 RAY_FOLDER = "/tmp/ray"
 """Ray's own default, which `ray up` gives no way to change; each host has one of its own there."""
+UNHURRIED = {"RAY_worker_niceness": "0"}
+"""Ray's workers give way to every other process, 15 by default; on a busy machine a test would wait for ever."""
 BIN = Path(sys.executable).parent
 HOUSE = Path(__file__).parents[2]
 HOME = Path.home()
@@ -186,7 +188,7 @@ class Cluster:
         """
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         self.network = Network()
-        self._environment = environment | token | {"PATH": f"{BIN}:{os.environ['PATH']}"} | variables
+        self._environment = environment | UNHURRIED | token | {"PATH": f"{BIN}:{os.environ['PATH']}"} | variables
         try:
             self.head = self.network.add("head", self._environment)
             self.head.start_ray("--head", "--port=6379", "--dashboard-host=127.0.0.1")

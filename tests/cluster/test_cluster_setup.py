@@ -1,4 +1,4 @@
-"""The installation that cluster.yaml, deploy/onprem.yaml and deploy/Dockerfile share, in a clean virtual environment."""
+"""What cluster.yaml, deploy/onprem.yaml and deploy/Dockerfile install, in a clean virtual environment."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from sweep.record import Record
-from tests.cluster.hosts import BIN, HOUSE, Host, Network, why_not
+from tests.cluster.hosts import BIN, HOUSE, UNHURRIED, Host, Network, why_not
 
 TOOLS = ("/usr/sbin/sshd", "ssh", "ssh-keygen", "rsync")
 missing = [tool for tool in TOOLS if shutil.which(tool) is None]
@@ -103,8 +103,8 @@ def site(workshop: Path, environment: dict[str, str]) -> Iterator[Site]:
             shutil.copy(keys / "user.pub", host.home / ".ssh" / "authorized_keys")
             (host.home / "stsweep").mkdir()
             (host.home / "stsweep" / "venv").symlink_to(sys.prefix)
-            passed_on = ("STSWEEP_CACHE", "HF_HUB_OFFLINE", "PYTHONPATH")
-            exports = " ".join(f"{name}={environment[name]}" for name in passed_on)
+            passed_on = {name: environment[name] for name in ("STSWEEP_CACHE", "HF_HUB_OFFLINE", "PYTHONPATH")}
+            exports = " ".join(f"{name}={value}" for name, value in (passed_on | UNHURRIED).items())
             (host.home / ".bashrc").write_text(f"export {exports}\n")
             hosts.append(host)
         laptop = network.add("laptop", plain | {"RAY_AUTH_MODE": "token", "TMPDIR": str(network.folder)})

@@ -154,3 +154,4 @@ def test_what_a_build_needs_is_copied_and_installed_from_the_constraints(
 def test_ray_is_on_the_path_of_a_login_shell(cluster: dict[str, Any]) -> None:
     profile = next(line for line in cluster["setup_commands"] if "/etc/profile.d/" in line)
     assert "/home/ubuntu/venv/bin:$PATH" in profile
+    assert "STSWEEP_ROOT=/home/ubuntu/sweeps" in profile, "the folder that the head shares"
