@@ -58,7 +58,7 @@ class Sweep:
     """A sweep driven on the head of `hosts`."""
 
     def __init__(self, hosts: Cluster, workshop: Path, name: str, *, trials: int, sentences: int, grace: int) -> None:
-        self.name, self._root, self._hosts = name, workshop / "sweeps", hosts
+        self.name, self._root = name, workshop / "sweeps"
         spec = workshop / f"{name}.yaml"
         text = SPEC.format(name=name, workshop=workshop, trials=trials, sentences=sentences, grace=grace)
         spec.write_text(text, encoding="utf-8")
