@@ -56,11 +56,21 @@ def one_view(corpus: TokenisedSentences, rows: NDArray[np.int64], pad_id: int) -
 
 
 def two_views(
-    corpus: TokenisedSentences, rows: NDArray[np.int64], pad_id: int, views: ViewsConfig, *, seed: int, step: int
+    corpus: TokenisedSentences,
+    rows: NDArray[np.int64],
+    pad_id: int,
+    views: ViewsConfig,
+    *,
+    seed: int,
+    step: int,
+    share: slice = slice(None),
 ) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask, both [2N, T]: every sentence as it is, then every sentence's second view."""
+    """Token ids and attention mask, both [2n, T]: every sentence as it is, then every sentence's second view.
+
+    Of the batch's sentences only those of `share`; what their views are does not depend on it.
+    """
     if views.kind == "dropout":
-        ids, mask = one_view(corpus, rows, pad_id)
+        ids, mask = one_view(corpus, rows[share], pad_id)
         return ids.repeat(2, 1), mask.repeat(2, 1)
     rng = np.random.default_rng([seed, _VIEW_STREAM, step])
     first = [corpus.ids(row) for row in rows.tolist()]
@@ -68,7 +78,7 @@ def two_views(
         np.asarray(make_view(views.kind, ids.tolist(), corpus.words(row).tolist(), views.rate, rng), dtype=np.int32)
         for ids, row in zip(first, rows.tolist(), strict=True)
     ]
-    return pad(first + second, pad_id)
+    return pad(first[share] + second[share], pad_id)
 
 
 def pad(sentences: Sequence[NDArray[np.int32]], pad_id: int) -> tuple[Tensor, Tensor]:

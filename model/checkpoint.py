@@ -21,7 +21,7 @@ from model.cache import sync
 from model.errors import InputError
 
 _WEIGHTS, _STATE, _MANIFEST = "weights.safetensors", "state.pt", "manifest.json"
-_FORMAT = 2
+_FORMAT = 3
 """Of `state.pt` too: what a training must find in it."""
 
 

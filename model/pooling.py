@@ -111,6 +111,9 @@ _register("max_all_hidden", _maximum(slice(None)))
 _register("max_first_last", _maximum((0, -1)))
 _register("concat_last4", _concatenation(slice(-4, None)))
 
+WITHOUT_LAST_LAYER = frozenset({"avg_last_second_hidden"})
+"""Poolings in which the last layer plays no part, so that its weights have no gradient."""
+
 
 def pool(name: str, hidden: Sequence[Tensor], mask: Tensor) -> Tensor:
     """One vector a sentence, fp32.

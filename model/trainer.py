@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
@@ -14,7 +14,9 @@ from model.config import EncoderConfig, TrainConfig
 from model.encoder import Encoder, load_encoder, position_limit
 from model.errors import MisfitError
 from model.losses import DISTILLATION, info_nce
+from model.pooling import WITHOUT_LAST_LAYER
 from model.precision import resolve_precision
+from model.ranks import ALONE, Ranks
 
 
 class Trainer:
@@ -25,18 +27,27 @@ class Trainer:
         step: steps taken.
     """
 
-    def __init__(self, config: TrainConfig, total_steps: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        total_steps: int,
+        device: torch.device,
+        ranks: Ranks = ALONE,
+        threads: int | None = None,
+    ) -> None:
         """Load the encoder and set the optimiser up; `start` must follow.
 
         Args:
             config: the run.
             total_steps: steps of the whole budget, over which the learning rate falls to 0.
             device: where to train. For one of several GPUs it becomes the process's current device.
+            ranks: who else trains the same encoder.
+            threads: processor threads of this process; None leaves them.
 
         Raises:
             InputError: the encoder or the precision cannot be used.
         """
-        self._config, self._total_steps, self._device = config, total_steps, device
+        self._config, self._total_steps, self._device, self._ranks = config, total_steps, device, ranks
         precision = resolve_precision(config.precision, device)
         torch.manual_seed(config.seed)
         encoder = load_encoder(config.encoder).to(device)
@@ -47,8 +58,14 @@ class Trainer:
         # `_check_initialized`); a reused worker trains many configurations.
         AcceleratorState._reset_state(True)
         self._accelerator = Accelerator(
-            cpu=device.type == "cpu", mixed_precision="no" if precision == "fp32" else precision
+            cpu=device.type == "cpu",
+            mixed_precision="no" if precision == "fp32" else precision,
+            kwargs_handlers=[
+                DistributedDataParallelKwargs(find_unused_parameters=config.encoder.pooling in WITHOUT_LAST_LAYER)
+            ],
         )
+        if threads is not None:
+            torch.set_num_threads(threads)  # on several CPUs Accelerate has just set a number of its own
         self.encoder = encoder.train()
         self.step = 0
         self._updates = 0
@@ -60,7 +77,8 @@ class Trainer:
     def start(self, saved: tuple[dict[str, Tensor], dict[str, Any]] | None) -> None:
         """Begin anew, or where `state` was taken: (weights, state) as `model.checkpoint.load_checkpoint` gives them."""
         # Seeded again: how much randomness loading took must not decide what dropout does.
-        torch.manual_seed(self._config.seed)
+        seed = self._config.seed
+        torch.manual_seed(seed if self._ranks.is_first else self._ranks.seed(seed))
         if saved is None:
             return
         weights, state = saved
@@ -69,25 +87,29 @@ class Trainer:
         self.step, self._updates = state["step"], state["updates"]
         if self._accelerator.scaler is not None and state["scaler"] is not None:
             self._accelerator.scaler.load_state_dict(state["scaler"])
-        self.set_randomness(state["randomness"])
+        if len(state["randomness"]) == self._ranks.size:
+            self.set_randomness(state["randomness"][self._ranks.rank])
+        else:  # saved by another number of ranks: there is no state for this one
+            torch.manual_seed(self._ranks.seed(seed, self.step))
 
     def advance(self, ids: Tensor, mask: Tensor, targets: Tensor | None) -> Tensor:
         """Take one step.
 
         Args:
-            ids: token ids [2N, T], or [N, T] when `loss.contrastive_weight` is 0.
+            ids: token ids of this rank's share of the batch [2n, T], or [n, T] when `loss.contrastive_weight` is 0.
             mask: attention mask of the same shape.
-            targets: the teacher's embeddings [N, width of the teacher], if there is a teacher.
+            targets: the teacher's embeddings of the whole batch [N, width of the teacher], if there is a teacher.
 
         Returns:
-            The loss and the gradient's norm before clipping [2], on the device (reading it waits for a GPU).
+            The loss of the whole batch and the gradient's norm before clipping [2], on the device (reading it waits for
+            a GPU); the same on every rank.
         """
         for group in self._optimizer.param_groups:
             group["lr"] = self._config.optim.learning_rate * (1 - self._updates / self._total_steps)
         self._optimizer.zero_grad()
         embeddings = self._forward(ids.to(self._device), mask.to(self._device))
         loss = self._loss(embeddings, None if targets is None else targets.to(self._device))
-        self._accelerator.backward(loss)
+        self._accelerator.backward(loss * self._ranks.size)  # as `Ranks.gather_rows` says
         norm = self._accelerator.clip_grad_norm_(self.encoder.parameters(), self._config.optim.clip_norm)
         self._optimizer.step()
         self.step += 1
@@ -101,9 +123,11 @@ class Trainer:
 
     def _loss(self, embeddings: Tensor, targets: Tensor | None) -> Tensor:
         weights, batch_size = self._config.loss, self._config.optim.batch_size
-        first, second = embeddings[:batch_size], embeddings[batch_size:]
-        total = embeddings.new_zeros(())
+        own = len(range(batch_size)[self._ranks.share(batch_size)])
+        first = self._ranks.gather_rows(embeddings[:own], batch_size)
+        total = first.new_zeros(())
         if weights.contrastive_weight > 0:
+            second = self._ranks.gather_rows(embeddings[own:], batch_size)
             total = total + weights.contrastive_weight * info_nce(first, second, weights.temperature)
         if targets is not None:
             total = total + weights.distillation_weight * DISTILLATION[weights.distillation](first, targets)

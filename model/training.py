@@ -17,7 +17,8 @@ from model.corpus import corpus_identity
 from model.course import Batch, Course
 from model.device import choose_device
 from model.encoder import Encoder
-from model.errors import InputError
+from model.errors import InputError, MisfitError
+from model.ranks import ALONE, Ranks
 from model.teacher import teacher_embeddings
 from model.tokens import tokenised_corpus
 from model.trainer import Trainer
@@ -46,8 +47,8 @@ class Progress:
     encoder: Encoder
     """The encoder itself, not a copy. It may be evaluated; its weights must be left alone."""
     save: Callable[[Path], None]
-    """Writes a checkpoint to a folder. Only until the next point is asked for or the generator closed,
-    else RuntimeError."""
+    """Writes a checkpoint to a folder; of several ranks one is enough, and any number of them may go on from it. Only
+    until the next point is asked for or the generator closed, else RuntimeError."""
 
 
 def train(
@@ -59,23 +60,31 @@ def train(
     resume_from: Path | None = None,
     threads: int | None = None,
     device: str | None = None,
+    ranks: Ranks = ALONE,
 ) -> Generator[Progress, None, None]:
     """Train an encoder; yield at every evaluation point and at the end of the budget.
 
     Closing the generator early frees what it holds. A run resumed on the same CPU with as many threads continues with
-    the same bits, wherever it was saved. The consumer may draw random numbers and evaluate the encoder in between: it
-    changes nothing.
+    the same bits, wherever it was saved (on three ranks or more to rounding: DDP adds gradients in another order in its
+    first step). The consumer may draw random numbers and evaluate the encoder in between: it changes nothing.
+
+    On several ranks every one runs this generator with the same arguments, on its share of each batch, and all of them
+    yield at the same points. Negatives are those of the whole batch, so the loss does not depend on the number of
+    ranks; without dropout nor does the training, beyond rounding.
 
     Args:
         config: the run.
         evaluate_at: the points; the end of the budget is always the last.
         axis: what the points are counted in. Sentences seen are rounded up to a whole batch. Seconds are those of
             `Progress.seconds`: a point is passed at the end of the first step that ends at it or later, and of points
-            passed together only the last is yielded. Every step is then waited for, also on a GPU.
-        interrupt: asked after every step that passes no point; when it says True, the generator yields there too.
+            passed together only the last is yielded. Every step is then waited for, also on a GPU. Of several ranks
+            the first one's seconds count.
+        interrupt: asked after every step that passes no point, on the first rank; when it says True, the generator
+            yields there too.
         resume_from: a checkpoint of the same run; points up to its own are not yielded again.
         threads: processor threads of this process from now on; None leaves them.
         device: as `model.device.choose_device`.
+        ranks: who trains the same encoder together.
 
     Raises:
         DamagedError: the checkpoint is not whole, or of another format.
@@ -83,6 +92,10 @@ def train(
         DivergedError: the loss or a gradient is not finite.
     """
     budget, batch_size = config.budget.sentences, config.optim.batch_size
+    if batch_size < ranks.size:
+        raise MisfitError(
+            f"optim.batch_size is {batch_size} and {ranks.size} workers share a batch; give each a sentence"
+        )
     points = _points(evaluate_at, axis, budget)
     where = choose_device(device)
     if threads is not None:
@@ -92,20 +105,22 @@ def train(
     state = None if saved is None else saved[1]
     if resume_from is not None and state is not None:
         _check_same_run(resume_from, state, fingerprint)
-    trainer = Trainer(config, _steps(budget, batch_size), where)
+    trainer = Trainer(config, _steps(budget, batch_size), where, ranks, threads)
     try:
-        batch = _batches(config, trainer, threads, device)
+        batch = _batches(config, trainer, threads, device, ranks)
         trainer.start(saved)
         course = Course(trainer, batch, state)
         passed = 0 if state is None else state["rung"]
         del saved, state
-        for point in _stops(course, trainer, config, [point for point in points if point > passed], axis, interrupt):
+        left = [point for point in points if point > passed]
+        for point in _stops(course, trainer, config, left, axis, interrupt, ranks):
             course.settle()
             loss = course.loss
             if point is not None:
                 passed = point
                 course.mark()
             randomness = trainer.randomness()
+            everyones = ranks.of_all(randomness)
             yield Progress(
                 rung=course.seconds if point == math.inf else point,
                 is_end=point == points[-1],
@@ -114,7 +129,7 @@ def train(
                 seconds=course.seconds,
                 loss=loss,
                 encoder=trainer.encoder,
-                save=_saver(trainer, fingerprint | course.state() | {"rung": passed, "randomness": randomness}),
+                save=_saver(trainer, fingerprint | course.state() | {"rung": passed, "randomness": everyones}),
             )
             trainer.set_randomness(randomness)
             trainer.encoder.train()
@@ -129,6 +144,7 @@ def _stops(
     points: Sequence[float],
     axis: Axis,
     interrupt: Callable[[], bool] | None,
+    ranks: Ranks,
 ) -> Iterator[float | None]:
     """Take steps; yield each point when it is passed, and None where the training is interrupted."""
     budget, batch_size = config.budget.sentences, config.optim.batch_size
@@ -146,11 +162,15 @@ def _stops(
             yield point
             continue
         course.advance(wait=axis == "seconds")
-        if interrupt is not None and not any(map(is_passed, points)) and interrupt():
+        if axis == "seconds":
+            course.seconds = ranks.number_of_first(course.seconds)
+        if interrupt is not None and not any(map(is_passed, points)) and ranks.agree(interrupt):
             yield None
 
 
-def _batches(config: TrainConfig, trainer: Trainer, threads: int | None, device: str | None) -> Callable[[int], Batch]:
+def _batches(
+    config: TrainConfig, trainer: Trainer, threads: int | None, device: str | None, ranks: Ranks
+) -> Callable[[int], Batch]:
     """A function from the step's number to what `Trainer.advance` takes."""
     tokenizer = trainer.encoder.tokenizer
     corpus = tokenised_corpus(config.data.corpus, tokenizer, config.encoder.max_length)
@@ -158,13 +178,14 @@ def _batches(config: TrainConfig, trainer: Trainer, threads: int | None, device:
     distils = config.loss.distillation_weight > 0
     teacher = teacher_embeddings(config, threads=threads, device=device) if distils else None
     pad_id = tokenizer.pad_token_id or 0
+    share = ranks.share(config.optim.batch_size)
 
     def batch(step: int) -> Batch:
         rows = order.rows(step)
         targets = None if teacher is None else torch.from_numpy(teacher[rows])
         if config.loss.contrastive_weight == 0:
-            return *one_view(corpus, rows, pad_id), targets
-        return *two_views(corpus, rows, pad_id, config.views, seed=config.seed, step=step), targets
+            return *one_view(corpus, rows[share], pad_id), targets
+        return *two_views(corpus, rows, pad_id, config.views, seed=config.seed, step=step, share=share), targets
 
     return batch
 
