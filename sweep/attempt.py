@@ -243,6 +243,7 @@ class _Attempt:
         if row.is_end and not self._job.checkpoint_every_rung:
             shutil.rmtree(self._checkpoint, ignore_errors=True)
         said = {name: getattr(row, name) for name in REPORTED}
+        self._watch.wait(self._job.publish)
         self._watch.wait(lambda: self._report(said))
 
     def _fail(self, state: TrialState, reason: object) -> None:
@@ -261,6 +262,7 @@ class _Attempt:
             at.save(self._checkpoint)
             self.note_busy()
             self._breaks.saved()
+            self._watch.wait(self._job.publish)
 
     def note_busy(self) -> None:
         """Keep how long it has run, where no row says it."""

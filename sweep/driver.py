@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ from sweep.errors import Problem, Unreachable
 from sweep.guard import HOME, SIBLINGS
 from sweep.record import Record
 from sweep.resources import Machine, fitting
+from sweep.shared.keys import PLACES, secrets_here
+from sweep.shared.trial import trial_folder
 from sweep.signals import Signals
 from sweep.trial import Job, run_trial
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 PASSED_ON = (
     *("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "TRANSFORMERS_OFFLINE"),
     *("STSWEEP_CACHE", "XDG_CACHE_HOME", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"),
+    *PLACES,
 )
 """Variables of the driver that its workers need; Ray gives a worker the environment of its node, not of its driver."""
 
@@ -151,12 +155,20 @@ def run_trials(spec: SweepSpec, record: Record, job: Job, at_once: int | None, s
     bridge, scheduler, closing = make_bridge(spec, record, room=room)
     folders = record.folder.resolve() / "trials"
 
-    def trial(config: dict[str, Any]) -> None:
-        run_trial(job, folders / f"{config['number']:04d}", config["knobs"], tune.report)
+    place = record.share.place
+
+    def trial(config: dict[str, Any], keys: Mapping[str, str]) -> None:
+        folder = folders / f"{config['number']:04d}"
+        with trial_folder(place, keys, folder, config["number"], config["attempt"]) as at:
+            shared = replace(job, pause=at.pause or job.pause, publish=at.publish)
+            run_trial(shared, at.folder, config["knobs"], tune.report)
 
     shutil.rmtree(record.folder / "ray", ignore_errors=True)  # of an earlier driver; Ray would write over it
     tuner = tune.Tuner(
-        tune.with_resources(trial, {"cpu": spec.resources.cpus, "gpu": spec.resources.gpus}),
+        tune.with_resources(
+            tune.with_parameters(trial, keys=secrets_here() if place else {}),
+            {"cpu": spec.resources.cpus, "gpu": spec.resources.gpus},
+        ),
         tune_config=tune.TuneConfig(
             search_alg=bridge,
             scheduler=scheduler,
@@ -173,6 +185,7 @@ def run_trials(spec: SweepSpec, record: Record, job: Job, at_once: int | None, s
         ),
     )
     signals.close = closing.close
+    record.share.watch(closing.close)
     # "Trials did not complete": Tune's name for one whose worker died, and which the bridge proposed again.
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     tuner.fit()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -76,6 +77,20 @@ def repair_lines(path: Path) -> None:
     if path.exists():
         with path.open("rb+") as file:
             _cut_torn_line(file)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock of a lock file; filelock's own look would have to write."""
+    try:
+        handle = path.open("rb")
+    except FileNotFoundError:
+        return False
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def disk_fault(error: BaseException | str) -> str | None:

@@ -223,6 +223,8 @@ def _drive_to_the_end(
         say(text)
     if signals.exit is not None:
         return signals.exit
+    if record.share.lost is not None:
+        return Exit.UNREACHABLE
     unfinished = len(trials) < record.about["trials"] or any(trial.ended is None for trial in trials)
     if unfinished and not (why or "").startswith("stop."):  # not by a limit of its own
         return Exit.INTERRUPTED
@@ -237,7 +239,7 @@ def _send_the_rest(mirror: Mirror, signalled: Exit | None = None) -> None:
 def _drive(
     spec: SweepSpec, record: Record, address: str | None, mirror: Mirror, signals: Signals, more_trials: int
 ) -> str | None:
-    say(f"sweep {record.name}: starting Ray; the record is {record.folder}", sys.stderr)
+    say(f"sweep {record.name}: starting Ray; the record is {record.place}", sys.stderr)
     say(f"Ctrl-C closes it; killed or closed, it goes on by: stsweep resume {record.argument}", sys.stderr)
     with ray_session(address, record) as machine:
         signals.install()

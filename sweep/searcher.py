@@ -93,17 +93,20 @@ class Bridge(Searcher):
             if self._is_over(trial):  # the driver was killed between its last row and its end
                 self._end(trial.number, error=False)
                 continue
-            self._numbers[trial_id] = trial.number
-            return {"number": trial.number, "knobs": trial.config}
+            return self._handed_out(trial_id, trial.number, trial.config)
         while self._left > 0 and self._closing.why is None:
             self._left -= 1
             number, config = self._ask()
             if config is not None:
-                self._numbers[trial_id] = number
-                return {"number": number, "knobs": config}
+                return self._handed_out(trial_id, number, config)
         if self._numbers:  # one whose worker dies will be proposed again; after FINISHED, Tune asks no more
             return None
         return Searcher.FINISHED  # type: ignore[return-value]
+
+    def _handed_out(self, trial_id: str, number: int, config: dict[str, Any]) -> dict[str, Any]:
+        """What a worker is told: its trial, and which attempt at it this is."""
+        self._numbers[trial_id] = number
+        return {"number": number, "knobs": config, "attempt": self._record.share.hand_out(number)}
 
     def _is_over(self, trial: Trial) -> bool:
         last = trial.rows[-1] if trial.rows else None
@@ -136,6 +139,7 @@ class Bridge(Searcher):
         del self._numbers[trial_id]  # not before: what could not be written is told again, as an error
 
     def _end(self, number: int, *, error: bool) -> None:
+        self._record.share.take_back(number)
         if error:
             self._count_death(number)
         state, reason = self._judge(number, error)

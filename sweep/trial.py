@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,10 +16,12 @@ from sweep.spec.sweep_spec import milestones, rungs
 from sweep.trial_record import DEATH, ERROR
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from model.training import Axis
     from sweep.spec.sweep_spec import SweepSpec
+
+
+def _nothing() -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Job:
     """Write one at every rung too, and keep the last when the trial has completed."""
     pause: Path | None = None
     """A file: while it is there, a trial saves a checkpoint and ends."""
+    publish: Callable[[], None] = _nothing
+    """Makes a trial's folder durable where it is not by itself: before a row is reported, and after a checkpoint."""
 
     @property
     def points(self) -> tuple[float, ...]:
@@ -77,10 +81,11 @@ def run_trial(job: Job, folder: Path, knobs: Mapping[str, Any], report: Callable
 
     What a trial did it would do again, so only a trial whose process died is run again. A fault of the accelerator ends
     the process: CUDA answers every later call of it with the same error, and it would take all later trials with it.
-    A full disk is no fault of the trial: it is raised, and the scheduler closes the sweep.
+    A full disk or shared storage that fails is no fault of the trial: it is raised, and the scheduler closes the sweep.
     """
     try:
         attempt(job, folder, knobs, report)
+        job.publish()
     except Exception as error:
         if disk_fault(error):
             raise
@@ -90,3 +95,4 @@ def run_trial(job: Job, folder: Path, knobs: Mapping[str, Any], report: Callable
                 deaths.write((folder / ERROR).read_text(encoding="utf-8"))
             (folder / ERROR).unlink()
             os._exit(1)
+        job.publish()

@@ -80,6 +80,24 @@ class Trial:
         return self.rows[-1].score if self.rows else None
 
 
+def read_trial(folder: Path, unfinished: TrialState) -> Trial:
+    """The trial of a folder. `unfinished`: its state while it has no end."""
+    end = read_json(folder / "end.json") if (folder / "end.json").exists() else {}
+    about = read_json(folder / "trial.json")
+    rows = RowLog(folder).read()
+    return Trial(
+        number=about["number"],
+        point=about["point"],
+        config=about["config"],
+        rows=rows,
+        state=end.get("state", unfinished),
+        reason=end.get("reason"),
+        folder=folder,
+        ended=end.get("time"),
+        busy_seconds=busy_seconds(folder, rows),
+    )
+
+
 class RowLog:
     """The append-only rows of one trial."""
 

@@ -6,8 +6,21 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.app import Address, DataDir, Name, Root, Set, Spec, app, command_line, load, spec_path, with_data_dir
-from sweep.root import DEFAULT_ROOT
+from sweep.cli.app import (
+    DEFAULT,
+    Address,
+    DataDir,
+    Name,
+    Root,
+    Set,
+    Spec,
+    app,
+    command_line,
+    load,
+    spec_path,
+    with_data_dir,
+)
+from sweep.shared.root import root_folder
 
 
 @app.command()
@@ -16,7 +29,7 @@ def run(
     name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the spec's.")] = None,
     changes: Set = [],  # noqa: B006
     data_dir: DataDir = None,
-    root: Root = DEFAULT_ROOT,
+    root: Root = DEFAULT,
     address: Address = None,
 ) -> None:
     """Run a sweep to its end. Ctrl-C closes it, twice ends it at once; `stsweep resume` goes on."""
@@ -25,7 +38,8 @@ def run(
 
     path = spec_path(spec)
     with told_where(spec, path, changes):
-        code = run_sweep(load(path, changes, data_dir), root=root, name=name, address=address, command=command_line())
+        given = load(path, changes, data_dir)
+        code = run_sweep(given, root=root_folder(root), name=name, address=address, command=command_line())
     raise typer.Exit(code)
 
 
@@ -37,16 +51,15 @@ def resume(
     ] = None,
     changes: Set = [],  # noqa: B006
     data_dir: DataDir = None,
-    root: Root = DEFAULT_ROOT,
+    root: Root = DEFAULT,
     address: Address = None,
 ) -> None:
     """Go on with a sweep that was closed or killed: what has ended stays, the rest continues from its checkpoints."""
     from sweep.run import resume as resume_sweep
 
     given = load(spec_path(spec), changes, data_dir) if spec else None
-    code = resume_sweep(
-        root, name, spec=given, changes=with_data_dir(changes, data_dir), address=address, command=command_line()
-    )
+    changes = with_data_dir(changes, data_dir)
+    code = resume_sweep(root_folder(root), name, spec=given, changes=changes, address=address, command=command_line())
     raise typer.Exit(code)
 
 
@@ -55,11 +68,13 @@ def extend(
     name: Name,
     trials: Annotated[int, typer.Option(min=1, help="How many more.")],
     changes: Set = [],  # noqa: B006
-    root: Root = DEFAULT_ROOT,
+    root: Root = DEFAULT,
     address: Address = None,
 ) -> None:
     """Give a sweep more trials, and go on with it."""
     from sweep.run import resume as resume_sweep
 
-    code = resume_sweep(root, name, changes=changes, more_trials=trials, address=address, command=command_line())
+    code = resume_sweep(
+        root_folder(root), name, changes=changes, more_trials=trials, address=address, command=command_line()
+    )
     raise typer.Exit(code)

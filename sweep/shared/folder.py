@@ -24,7 +24,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sweep.errors import Problem
@@ -59,14 +59,15 @@ class SharedFolder:
     Args:
         local: the folder here; made when there is something to put into it.
         store: its place in the store.
-        only: the names of its files; empty: all that is not hidden, in its folders too.
+        only: the names of its files, texts of any size; empty: all that is not hidden, in its folders too. They may be
+            others for a later push.
         but: names that are not among them.
     """
 
     def __init__(
         self, local: Path, store: Store, *, only: Collection[str] = (), but: Collection[str] = frozenset()
     ) -> None:
-        self.local, self._store, self._only, self._but = local, store, only, but
+        self.local, self._store, self.only, self._but = local, store, only, but
         self._memory = local / f".{store.path.rpartition('/')[2]}.json"
         self._writer = 0
         self._number = self._tried = (0, 0)
@@ -92,10 +93,10 @@ class SharedFolder:
         while True:
             try:
                 return self._pull(wanted, manifests)
-            except (FileNotFoundError, DamagedError):
+            except (FileNotFoundError, DamagedError) as error:
                 before, manifests = manifests, _manifests(self._names())
                 if manifests == before:  # else a writer has replaced what was about to be read
-                    raise
+                    raise error if isinstance(error, DamagedError) else self._damaged(str(error)) from error
 
     def _pull(self, wanted: Choose, manifests: Sequence[tuple[Number, str]]) -> bool:
         if not manifests or manifests[-1][0] != self._number:
@@ -116,7 +117,11 @@ class SharedFolder:
 
     def _remove(self, path: str) -> None:
         (self.local / path).unlink(missing_ok=True)
-        for folder in (self.local / path).relative_to(self.local).parents[:-1]:  # an empty one would be taken for one
+        self._remove_empty(path)
+
+    def _remove_empty(self, path: str) -> None:
+        """The folders that were `path`'s alone: an empty one would be taken for a checkpoint, say."""
+        for folder in PurePosixPath(path).parents[:-1]:
             with suppress(OSError):
                 (self.local / folder).rmdir()
 
@@ -160,11 +165,16 @@ class SharedFolder:
                 raise self._damaged(f"{path}, which its manifest names, is not there ({entry['object']})") from error
             finally:
                 part.unlink(missing_ok=True)
+                self._remove_empty(path)
         self._here[path] = _about(file)
 
-    def claim(self, writer: int) -> None:
-        """Begin to write under a number that is higher than every earlier writer's; `pull` afterwards."""
+    def write_as(self, writer: int) -> None:
+        """Begin to write under a number that is higher than every earlier writer's; enough where all are texts."""
         self._writer = writer
+
+    def claim(self, writer: int) -> None:
+        """As `write_as`, and older writers remove nothing any more; `pull` afterwards."""
+        self.write_as(writer)
         self._store.write(f"claim-{writer:012d}", b"")
 
     def push(self) -> None:
@@ -186,8 +196,20 @@ class SharedFolder:
                 continue  # replaced or removed by another thread in this moment
         self._publish(files, sequence)
 
+    def is_newest(self) -> bool:
+        """Whether nobody has written since this writer did."""
+        manifests = _manifests(self._names())
+        return bool(manifests) and manifests[-1][0] == self._number
+
+    def has(self, chosen: Choose) -> bool:
+        """Whether the manifest that was last read or written has such a file."""
+        return any(chosen(path) for path in self._files)
+
     def drop(self, unwanted: Choose) -> None:
-        """Take files out of the copy, whether or not they lie here; for who has claimed and pulled it."""
+        """Take files out of the copy, whether or not they lie here; for who has claimed and pulled it.
+
+        A manifest is written in any case: the folder is from then on what its last claimer read.
+        """
         assert self._writer, "claim it first"
         kept = {path: entry for path, entry in self._files.items() if not unwanted(path)}
         self._publish(kept, self._next_sequence(), even_if_same=True)
@@ -201,11 +223,11 @@ class SharedFolder:
 
     def _put(self, path: str, sequence: int, place: int) -> dict[str, Any]:
         file = self.local / path
+        if self.only:
+            return {"text": file.read_text(encoding="utf-8", errors="replace")}
         if file.stat().st_size <= _TEXT_BYTES:
-            try:
+            with suppress(UnicodeDecodeError):
                 return {"text": file.read_bytes().decode()}
-            except UnicodeDecodeError:
-                pass
         name = f"object-{self._writer:012d}-{sequence:06d}-{place:04d}"
         count, digest = self._store.upload(name, file)
         return {"object": name, "bytes": count, "sha256": digest}
@@ -243,7 +265,7 @@ class SharedFolder:
 
     def _scan(self) -> Iterator[str]:
         """This folder's files that lie here, by their paths in it, in order."""
-        found = [self.local / name for name in self._only] if self._only else self.local.rglob("*")
+        found = [self.local / name for name in self.only] if self.only else self.local.rglob("*")
         for file in sorted(found):
             path = file.relative_to(self.local)
             hidden = any(part.startswith(".") for part in path.parts)

@@ -174,7 +174,7 @@ class Mirror(threading.Thread):
             return []
         return [
             f"MLflow at {self._uri} does not have everything of sweep {self._record.name}: {_reason(self._fault)}",
-            f"Nothing is lost: every row is in {self._record.folder / 'trials'}.",
+            f"Nothing is lost: every row is in {self._record.place}/trials.",
             f"Next: stsweep ui {self._record.argument}, which sends the rest",
         ]
 

@@ -295,7 +295,7 @@ def test_a_proposal_is_the_whole_flat_configuration_and_is_on_disk_when_it_is_ma
     sweep = Sweep(tmp_path)
     proposed = sweep.bridge.suggest("ray0")
     (trial,) = sweep.record.trials()
-    assert proposed == {"number": 0, "knobs": trial.config}
+    assert proposed == {"number": 0, "knobs": trial.config, "attempt": 0}
     assert trial.state == "running"
     assert set(trial.point) == {"optim.learning_rate", "encoder.pooling"}
     assert trial.point.items() <= trial.config.items()

@@ -18,14 +18,14 @@ from sweep.shared.lease import Holder, Lease
 from sweep.shared.store import Store, open_store
 
 HOME = Path(__file__).parents[4]
-QUICK = {"expiry_s": 0.6, "held_s": 0.4, "every_s": 0.05}
+QUICK = {"expiry_s": 0.4, "held_s": 0.25, "every_s": 0.04}
 
 HOLD = """
 import sys
 from sweep.shared.lease import Lease
 from sweep.shared.store import open_store
 lease = Lease(open_store(sys.argv[1]).folder("lease"), lambda why: print(why, flush=True),
-              expiry_s=float(sys.argv[2]), held_s=0.4, every_s=0.05)
+              expiry_s=float(sys.argv[2]), held_s=0.25, every_s=float(sys.argv[3]))
 print(lease.take(), flush=True)
 sys.stdin.readline()
 print(lease.is_held(), flush=True)
@@ -37,11 +37,11 @@ def store(tmp_path) -> Store:
     return open_store(f"file://{tmp_path}").folder("lease")
 
 
-def hold(store: Store, expiry_s: float = 0.6) -> subprocess.Popen[str]:
+def hold(store: Store, expiry_s: float = 0.4, every_s: float = 0.04) -> subprocess.Popen[str]:
     """Another process that has taken the lease."""
     root = store.uri
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, root, str(expiry_s)],
+        [sys.executable, "-c", HOLD, root, str(expiry_s), str(every_s)],
         cwd=HOME, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
@@ -62,7 +62,7 @@ def elsewhere() -> Holder:
 def test_one_of_two_holds_it_and_the_other_hears_who(store):
     first, second = Lease(store, **QUICK), Lease(store, **QUICK)
     assert first.take() is None
-    time.sleep(0.8)
+    time.sleep(0.5)
     found = second.take()
     assert found is not None, "renewed, it lives longer than its expiry"
     assert f"process {os.getpid()} on {os.uname().nodename} since 2" in str(found)
@@ -95,7 +95,7 @@ def test_of_many_that_come_at_once_at_most_one_holds_it(store):
 
 
 def test_the_lease_of_a_process_of_this_machine_that_was_killed_is_free_at_once(store):
-    process = hold(store, expiry_s=60)
+    process = hold(store, expiry_s=60, every_s=10)  # killed while it writes, it would leave an object to wait for
     mine = Lease(store)
     assert mine.take() is not None
     os.kill(process.pid, signal.SIGKILL)
@@ -134,7 +134,7 @@ def test_a_lease_that_is_just_being_written_counts_as_alive(store):
 def test_a_holder_that_was_suspended_gives_up_and_says_so_once(store):
     process = hold(store)
     os.kill(process.pid, signal.SIGSTOP)
-    time.sleep(0.8)
+    time.sleep(0.5)
     mine = Lease(store, **QUICK)
     found = mine.take()
     assert found is None
