@@ -22,7 +22,7 @@ from sweep.errors import Problem, Unreachable
 from sweep.guard import HOME, SIBLINGS
 from sweep.record import Record
 from sweep.resources import Machine, fitting
-from sweep.shared.keys import PLACES, secrets_here
+from sweep.shared.keys import PLACES, keep_secrets_from_logs, secrets_here
 from sweep.shared.trial import trial_folder
 from sweep.signals import Signals
 from sweep.trial import Job, run_trial
@@ -184,6 +184,7 @@ def run_trials(spec: SweepSpec, record: Record, job: Job, at_once: int | None, s
             callbacks=[_quiet()],
         ),
     )
+    keep_secrets_from_logs()
     signals.close = closing.close
     record.share.watch(closing.close)
     # "Trials did not complete": Tune's name for one whose worker died, and which the bridge proposed again.

@@ -13,9 +13,19 @@ PLACES = (
     *("AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "GOOGLE_APPLICATION_CREDENTIALS"),
 )
 """Variables that say where a store is, and in which file its keys are."""
-SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
 
 
 def secrets_here() -> dict[str, str]:
     """The secrets of this process's environment; none on machines that have a role of their own."""
     return {name: os.environ[name] for name in SECRETS if name in os.environ}
+
+
+def keep_secrets_from_logs() -> None:
+    """Have Tune put none into its trials' `runtime_env`, as ray 2.60 does by itself (tune/execution/class_cache.py).
+
+    Every node's `runtime_env_agent.log` would have them in plain text.
+    """
+    from ray.tune.execution import class_cache
+
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
