@@ -46,7 +46,7 @@ sampler: {{name: random, seed: 0}}
 scheduler: {{name: asha, grace: {grace}, reduction_factor: 2}}
 objective: {{task: demo, split: dev}}
 trials: {trials}
-resources: {{cpus: 1, concurrent: 1}}
+resources: {{cpus_per_worker: 1, concurrent: 1}}
 tracking_uri: {uri}
 """
 MEASURED = ("score", "loss", "sentences", "train_seconds", "busy_seconds", "alignment", "uniformity", "spread")

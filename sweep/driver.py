@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -20,15 +20,17 @@ from typing import TYPE_CHECKING, Any
 from sweep.cluster import job_has_working_dir
 from sweep.errors import Problem, Unreachable
 from sweep.guard import HOME, SIBLINGS
+from sweep.placement import Ask, Node
 from sweep.record import Record
-from sweep.resources import Machine, fitting
+from sweep.resources import Cluster, ask_of, asks_of, has_room, threads
 from sweep.shared.keys import PLACES, keep_secrets_from_logs, secrets_here
-from sweep.shared.trial import trial_folder
+from sweep.shared.trial import TrialHome, open_trial
 from sweep.signals import Signals
 from sweep.trial import Job, run_trial
+from sweep.worker_group import run_on_workers
 
 if TYPE_CHECKING:
-    from sweep.spec.sweep_spec import Resources, SweepSpec
+    from sweep.spec.sweep_spec import SweepSpec
 
 PASSED_ON = (
     *("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "TRANSFORMERS_OFFLINE"),
@@ -44,6 +46,10 @@ _WORKERS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
     # A stopped trial's thread must end before its actor is reused; it may be freeing memory. Ray waits 2 s.
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
+    # Ray Train looks at its workers every 2 s by default, and would notice their end so late.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # it waits for a checkpoint of Train's own; we have the last of ours
 }
 
 _RAY = {
@@ -61,8 +67,14 @@ _RAY = {
 
 
 @contextmanager
-def ray_session(address: str | None, record: Record) -> Iterator[Machine]:
+def ray_session(address: str | None, record: Record, *, dashboard: bool) -> Iterator[Cluster]:
     """Ray for one sweep: its own on this machine when `address` is None, else the cluster there.
+
+    Args:
+        address: of a cluster.
+        record: the sweep's.
+        dashboard: start one with a Ray of our own: Ray Train asks its State API which workers' places to give back
+            after a death (`PlacementGroupCleaner` of ray 2.60).
 
     Raises:
         Unreachable: nothing answers at `address`.
@@ -79,7 +91,7 @@ def ray_session(address: str | None, record: Record) -> Iterator[Machine]:
     if address is None:
         # Killed, a Ray of our own does not come back; without this the driver waits 60 s for it before it ends.
         os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
-        arguments |= {"address": "local", "include_dashboard": False, "object_store_memory": 200 * 2**20}
+        arguments |= {"address": "local", "include_dashboard": dashboard, "object_store_memory": 200 * 2**20}
     else:
         arguments |= {"address": address}
     try:
@@ -90,17 +102,17 @@ def ray_session(address: str | None, record: Record) -> Iterator[Machine]:
             next="ray status, or leave --address and RAY_ADDRESS out to run on this machine",
         ) from error
     try:
-        yield machine_now()
+        yield cluster_now()
     finally:
         ray.shutdown()
 
 
-def machine_now() -> Machine:
+def cluster_now() -> Cluster:
     """What the Ray of this process has in all at this moment; a cluster grows and shrinks."""
     import ray
 
-    total = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return Machine(cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return Cluster(tuple(Node(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in alive))
 
 
 def _copy_code(folder: Path) -> Path:
@@ -126,18 +138,20 @@ def prepare_sweep(spec: SweepSpec, record: Record, job: Job) -> None:
     from sweep.prepare import prepare
     from sweep.spec.space import first_config
 
-    preparing = ray.remote(prepare).options(num_cpus=spec.resources.cpus, num_gpus=spec.resources.gpus)
-    record.write_baselines(ray.get(preparing.remote(first_config(spec), job)))
+    config = first_config(spec)
+    ask = ask_of(spec.resources, config.flatten())
+    preparing = ray.remote(prepare).options(num_cpus=ask.cpus, num_gpus=ask.gpus)
+    record.write_baselines(ray.get(preparing.remote(config, job)))
 
 
-def run_trials(spec: SweepSpec, record: Record, job: Job, at_once: int | None, signals: Signals) -> str | None:
+def run_trials(spec: SweepSpec, record: Record, job: Job, cluster: Cluster | None, signals: Signals) -> str | None:
     """Run every trial of a prepared sweep that has not ended; returns when all have, or when the sweep was closed.
 
     Args:
         spec: the sweep's.
         record: driven by this process.
         job: what the trials share.
-        at_once: trials at once; None: what the cluster has room for.
+        cluster: this machine; None: whatever the cluster has at each moment.
         signals: told how to close the sweep.
 
     Returns:
@@ -151,23 +165,27 @@ def run_trials(spec: SweepSpec, record: Record, job: Job, at_once: int | None, s
 
     from sweep.searcher import make_bridge
 
-    room = partial(_room, spec.resources) if at_once is None else lambda: at_once
-    bridge, scheduler, closing = make_bridge(spec, record, room=room)
-    folders = record.folder.resolve() / "trials"
+    bridge, scheduler, closing = make_bridge(spec, record, room=partial(_has_room, spec, cluster))
+    folder, resources = record.folder.resolve(), spec.resources
 
     place = record.share.place
 
     def trial(config: dict[str, Any], keys: Mapping[str, str]) -> None:
-        folder = folders / f"{config['number']:04d}"
-        with trial_folder(place, keys, folder, config["number"], config["attempt"]) as at:
-            shared = replace(job, pause=at.pause or job.pause, publish=at.publish)
-            run_trial(shared, at.folder, config["knobs"], tune.report)
+        knobs, number = config["knobs"], config["attempt"]
+        ask = ask_of(resources, knobs)
+        own = replace(job, threads=threads(ask))
+        home = TrialHome(folder / "trials" / f"{config['number']:04d}", number, place, keys)
+        if ask.workers > 1:
+            run_on_workers(own, ask, home, knobs, tune.report, storage=folder / "ray")
+            return
+        with open_trial(home) as at:
+            run_trial(at.job(own), at.folder, knobs, tune.report, number=number)
 
     shutil.rmtree(record.folder / "ray", ignore_errors=True)  # of an earlier driver; Ray would write over it
     tuner = tune.Tuner(
         tune.with_resources(
             tune.with_parameters(trial, keys=secrets_here() if place else {}),
-            {"cpu": spec.resources.cpus, "gpu": spec.resources.gpus},
+            lambda config: _bundle(ask_of(resources, config["knobs"])),
         ),
         tune_config=tune.TuneConfig(
             search_alg=bridge,
@@ -179,7 +197,7 @@ def run_trials(spec: SweepSpec, record: Record, job: Job, at_once: int | None, s
         ),
         run_config=tune.RunConfig(
             name="ray",
-            storage_path=str(record.folder.resolve()),
+            storage_path=str(folder),
             verbose=0,
             callbacks=[_quiet()],
         ),
@@ -204,9 +222,20 @@ def _quiet() -> Any:
     return Quiet()
 
 
-def _room(asked: Resources) -> int:
-    """Trials that may be proposed and not yet ended: as many as fit now, and one that waits, for which a cluster grows.
+def _bundle(ask: Ask) -> Any:
+    """What Tune reserves for a trial. Of several workers Train reserves what they take, and Tune next to nothing."""
+    from ray.tune import PlacementGroupFactory
 
-    With `concurrent` so many may wait, for which a cluster grows at once.
-    """
-    return asked.concurrent or fitting(asked, machine_now()) + 1
+    # A byte of memory: a bundle must hold something, and a CPU that each such trial held would be missing.
+    return PlacementGroupFactory([{"CPU": ask.cpus, "GPU": ask.gpus} if ask.workers == 1 else {"memory": 1}])
+
+
+def _has_room(spec: SweepSpec, cluster: Cluster | None, open_trials: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether one more trial may be proposed beside those of these configurations."""
+    asks = [ask_of(spec.resources, knobs) for knobs in open_trials]
+    return has_room(spec.resources, asks, cluster or cluster_now(), grows=cluster is None)
+
+
+def needs_dashboard(spec: SweepSpec) -> bool:
+    """Whether some trial has several workers."""
+    return any(ask.workers > 1 for ask in asks_of(spec.resources).values())

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sweep.resources import ask_of
+
 if TYPE_CHECKING:
     from sweep.record import Record
     from sweep.spec.sweep_spec import SweepSpec
@@ -22,7 +24,7 @@ _HOUR_S = 3600.0
 
 @dataclass(frozen=True)
 class Used:
-    """What a sweep has used: driven hours, hours of its trials, and their cost (None without a price)."""
+    """What a sweep has used: driven hours, hours of its workers, and their cost (None without a price)."""
 
     wall_hours: float
     worker_hours: float
@@ -33,7 +35,7 @@ class Ledger:
     """Counts one sweep's use and watches its stops.
 
     Args:
-        spec: its `stop` section, and the price of an hour of a trial.
+        spec: its `stop` section, and the price of an hour of a worker.
         wall_seconds: driven by earlier sessions of the sweep.
         clock: seconds; a simulation gives its own.
     """
@@ -43,27 +45,28 @@ class Ledger:
         self._clock = clock
         self._begin = clock() - wall_seconds
         self._busy: dict[int, float] = {}
-        self._running: dict[int, float] = {}
-        """Since when a trial's time is not counted yet."""
+        self._running: dict[int, tuple[float, int]] = {}
+        """Since when a trial's time is not counted yet, and of how many workers."""
         self._worker_seconds = 0.0
         self._best: float | None = None
         self._since_gain = 0
 
-    def add_start(self, number: int) -> None:
-        """A trial runs in a worker; told again and again."""
-        self._running.setdefault(number, self._clock())
+    def add_start(self, number: int, workers: int = 1) -> None:
+        """A trial runs in so many workers; told again and again."""
+        if number not in self._running:
+            self._running[number] = self._clock(), workers
 
     def add_pause(self, number: int) -> None:
         """A trial runs no more; it has ended or its worker died."""
         self._running.pop(number, None)
 
-    def add_busy(self, number: int, seconds: float) -> None:
-        """Count a trial's busy time since its start."""
+    def add_busy(self, number: int, seconds: float, workers: int = 1) -> None:
+        """Count a trial's busy time since its start, of each of its workers."""
         if number in self._running:
-            self._running[number] = self._clock()
+            self._running[number] = self._clock(), workers
         before = self._busy.get(number, 0.0)
         self._busy[number] = max(before, seconds)
-        self._worker_seconds += self._busy[number] - before
+        self._worker_seconds += (self._busy[number] - before) * workers
 
     def add_end(self, number: int, state: TrialState, score: float | None) -> None:
         """Count a trial that ended: does it improve on the best that reached the top rung? A fault says nothing."""
@@ -87,7 +90,9 @@ class Ledger:
     def used(self) -> Used:
         """What has been used until now: by each trial until its last row, and since then by those that run."""
         now = self._clock()
-        hours = (self._worker_seconds + sum(now - since for since in self._running.values())) / _HOUR_S
+        hours = (
+            self._worker_seconds + sum((now - since) * workers for since, workers in self._running.values())
+        ) / _HOUR_S
         cost = None if self._price is None else hours * self._price
         return Used((now - self._begin) / _HOUR_S, hours, cost)
 
@@ -155,18 +160,18 @@ def ledger_of(spec: SweepSpec, record: Record, *, clock: Callable[[], float] = t
     """The ledger of a driver that begins on a record as it stands."""
     # Ray's start and what is prepared once are driven time too; a simulation has neither.
     begun = clock() - record.sessions()[-1]["started"] if clock is time.time else 0.0
-    return _told(Ledger(spec, wall_seconds=driven_seconds(record) + begun, clock=clock), record)
+    return _told(Ledger(spec, wall_seconds=driven_seconds(record) + begun, clock=clock), spec, record)
 
 
 def ledger_until_now(spec: SweepSpec, record: Record) -> Ledger:
     """The ledger of a reader: until the last row or end of the record."""
-    return _told(Ledger(spec, wall_seconds=driven_seconds(record, with_last=True), clock=lambda: 0.0), record)
+    return _told(Ledger(spec, wall_seconds=driven_seconds(record, with_last=True), clock=lambda: 0.0), spec, record)
 
 
-def _told(ledger: Ledger, record: Record) -> Ledger:
+def _told(ledger: Ledger, spec: SweepSpec, record: Record) -> Ledger:
     trials = record.trials()
     for trial in trials:
-        ledger.add_busy(trial.number, trial.busy_seconds)
+        ledger.add_busy(trial.number, trial.busy_seconds, ask_of(spec.resources, trial.config).workers)
     for trial in sorted((trial for trial in trials if trial.ended is not None), key=lambda each: each.ended or 0.0):
         ledger.add_end(trial.number, trial.state, trial.score)
     return ledger

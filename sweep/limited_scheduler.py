@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweep.deaths import note_death
 from sweep.files import disk_fault, write_whole
 from sweep.record import Record
+from sweep.resources import ask_of
 from sweep.scheduler import RungScheduler
-from sweep.trial_record import DEATH, NO_MEMORY
+from sweep.trial_record import NO_MEMORY
 
 if TYPE_CHECKING:
     from sweep.ledger import Ledger
@@ -65,7 +67,10 @@ class LimitedScheduler(RungScheduler):
         """Tune tells nobody when a trial that it has taken gets its worker."""
         for trial in self._open.values():
             if trial.status == "RUNNING":
-                self._ledger.add_start(trial.config["number"])
+                self._ledger.add_start(trial.config["number"], self._workers(trial))
+
+    def _workers(self, trial: Any) -> int:
+        return ask_of(self._spec.resources, trial.config["knobs"]).workers
 
     def close_at_limit(self) -> None:
         """Close the sweep when a limit of its own is reached."""
@@ -82,7 +87,7 @@ class LimitedScheduler(RungScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         action = super().on_trial_result(tune_controller, trial, result)
-        self._ledger.add_busy(trial.config["number"], result["busy_seconds"])
+        self._ledger.add_busy(trial.config["number"], result["busy_seconds"], self._workers(trial))
         self._record.share.note(trial.config["number"])
         self.close_at_limit()
         return action
@@ -100,8 +105,7 @@ class LimitedScheduler(RungScheduler):
             self._closing.close(why)
             return
         folder = self._record.trial_folder(trial.config["number"])
-        with (folder / DEATH).open("a", encoding="utf-8") as deaths:
-            deaths.write(error)
+        note_death(folder, error)
         if _KILLED_FOR_MEMORY in error:
             write_whole(folder / NO_MEMORY, error)
 

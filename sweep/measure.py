@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Literal
@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Literal
 from sweep.trial_record import FLOOR
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from evaluation.pairs import Pairs
     from model.encoder import Encoder
+    from model.ranks import Ranks
 
 WHY = {
     "collapsed": "all sentences have the same embedding, or all pairs the same similarity: there is no correlation",
@@ -39,16 +43,25 @@ class Measured:
 
 
 def measure(
-    encoder: Encoder, pairs: Pairs, metric: str, precision: Literal["fp32", "bf16"], *, every_pooling: bool
+    encoder: Encoder,
+    pairs: Pairs,
+    metric: str,
+    precision: Literal["fp32", "bf16"],
+    *,
+    every_pooling: bool,
+    ranks: Ranks | None = None,
 ) -> Measured:
-    """Score an encoder on sentence pairs; `FLOOR` and the failure where there is no score."""
+    """Score an encoder on sentence pairs; `FLOOR` and the failure where there is no score.
+
+    Of several ranks each encodes a share of the sentences, and all find the same. None: this process alone.
+    """
     from evaluation.score import distinct_sentences, score_embeddings
     from model.pooling import fitting_poolings
 
     sentences = distinct_sentences([pairs])
     others = fitting_poolings(encoder.transformer.config.num_hidden_layers) if every_pooling else []
     names = list(dict.fromkeys([encoder.pooling, *others]))
-    embeddings = encoder.encode_each(names, sentences, precision=precision, cache_tokens=True)
+    embeddings = _embed(encoder, names, sentences, precision, ranks)
     scores = {name: score_embeddings(embeddings[name], sentences, [pairs], precision)[0] for name in names}
     own = scores[encoder.pooling]
     value: float | None = getattr(own, metric)
@@ -61,6 +74,32 @@ def measure(
         spread=own.spread,
         poolings={name: getattr(score, metric) for name, score in scores.items()} if every_pooling else None,
     )
+
+
+def _embed(
+    encoder: Encoder,
+    names: Sequence[str],
+    sentences: Sequence[str],
+    precision: Literal["fp32", "bf16"],
+    ranks: Ranks | None,
+) -> Mapping[str, NDArray[np.float32]]:
+    """Pooling → embeddings [n, its width], on every rank."""
+    import numpy as np
+
+    from model.pooling import pooled_width
+    from model.sharding import ShardedEncoder
+
+    if ranks is None or not ranks.are_several:
+        return encoder.encode_each(names, sentences, precision=precision, cache_tokens=True)
+
+    class SideBySide:
+        def encode(self, sentences: Sequence[str]) -> NDArray[np.float32]:
+            each = encoder.encode_each(names, sentences, precision=precision, cache_tokens=True)
+            return np.concatenate([each[name] for name in names], axis=1)
+
+    rows = ShardedEncoder(SideBySide(), ranks.group).encode(sentences)
+    ends = np.cumsum([pooled_width(name, encoder.transformer.config.hidden_size) for name in names])
+    return dict(zip(names, np.split(rows, ends[:-1], axis=1), strict=True))
 
 
 def size_mb(encoder: Encoder) -> float:

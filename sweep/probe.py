@@ -22,7 +22,7 @@ from sweep.footprint import said_bytes
 from sweep.forecast import expected_total, reaching, said_count
 from sweep.largest import SIZES, largest_config, smallest_batch
 from sweep.probe_process import Probed, probe_apart
-from sweep.resources import threads
+from sweep.resources import ask_of, threads
 from sweep.spec.space import trial_count
 from sweep.spec.sweep_spec import milestones, rungs
 
@@ -77,7 +77,7 @@ def probe(spec: SweepSpec, at_once: int | None) -> Estimate:
     config = largest_config(spec)
     flat = config.flatten()
     largest = {knob: flat[knob] for knob in SIZES}
-    if spec.resources.gpus == 0:
+    if spec.resources.gpus_per_worker == 0:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # as in the workers; the probe's process inherits it
     print("training a few steps of the largest configuration", file=sys.stderr, flush=True)
     corpus = read_corpus(config.data.corpus)
@@ -92,7 +92,7 @@ def probe(spec: SweepSpec, at_once: int | None) -> Estimate:
             pairs,
             small_batch=smallest_batch(spec),
             every_pooling=objective.poolings == "all",
-            threads=threads(spec.resources),
+            threads=threads(ask_of(spec.resources, config.flatten())),
         )
     except (MemoryError, BrokenProcessPool) as error:
         said = ", ".join(f"{knob} {value}" for knob, value in largest.items())
@@ -215,7 +215,7 @@ def check_cost(
 
 
 def _on_other_device(spec: SweepSpec, measured: Probed) -> bool:
-    return spec.resources.gpus > 0 and measured.device == "cpu"
+    return spec.resources.gpus_per_worker > 0 and measured.device == "cpu"
 
 
 def _rung_ends(spec: SweepSpec, longest: float) -> tuple[float, ...]:
@@ -262,7 +262,7 @@ def _most_worker_hours(spec: SweepSpec, slots: int | None) -> float:
 def _memory_notes(spec: SweepSpec, slots: int | None, measured: Probed, memory_bytes: int) -> Iterator[str]:
     if slots is not None and slots * measured.resident_bytes > memory_bytes:
         yield _short_of_memory(slots, measured.resident_bytes, memory_bytes, "this machine has")
-    gpus = spec.resources.gpus
+    gpus = spec.resources.gpus_per_worker
     if measured.gpu_bytes is not None and measured.gpu_total_bytes is not None and gpus > 0:
         sharing = min(slots or 1, int(1 / gpus)) if gpus < 1 else 1
         if sharing * measured.gpu_bytes > measured.gpu_total_bytes:

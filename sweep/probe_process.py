@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from model.config import BudgetConfig, DataConfig, TrainConfig
-from sweep.attempt import NO_MEMORY_TEXTS
+from sweep.no_score import NO_MEMORY_TEXTS
 
 if TYPE_CHECKING:
     from evaluation.pairs import Pairs

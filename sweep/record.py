@@ -16,8 +16,8 @@
             trial.json        number, the sampled point, the whole flat configuration, bracket, the sampler's notes
             rows.jsonl        one line an evaluation, written by the worker before it reports to Tune
             error.txt         the worker's traceback, when there is one; note.txt: a checkpoint that was damaged
-            death.txt         what Ray said when its worker died; no_memory.txt: it was killed for memory
-            busy.json         how long it had run at its last checkpoint, or when it failed
+            deaths.jsonl      what Ray said when its worker died; no_memory.txt: it was killed for memory
+            busy.json         how long it had run at its last checkpoint; attempt: how often a worker was given it
             end.json          the final state, written by the driver
             checkpoint/       of a trial that has not ended: weights, optimiser, position, manifest with hashes
             encoder/          the trained encoder of one of the best trials that reached the top rung
@@ -44,7 +44,7 @@ from sweep.root import argument, make_folder, name_is_taken, no_such_sweep, said
 from sweep.shared.root import refresh, share_of
 from sweep.trial_record import RowLog, Trial, TrialState, read_trial
 
-FORMAT = 3
+FORMAT = 4
 
 
 class Record:

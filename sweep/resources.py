@@ -1,16 +1,18 @@
-"""How many trials run at once, from what a trial asks and what there is."""
+"""What a trial takes, what there is, and how many trials run at once."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sweep.errors import Problem, Refused
+from sweep.placement import Ask, Node, fit, fitting
 
 if TYPE_CHECKING:
-    from sweep.spec.sweep_spec import Resources
+    from sweep.spec.sections import Resources
 
 
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -27,53 +29,114 @@ def cpus_here() -> int:
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What the machine or the cluster has in all."""
+class Cluster:
+    """The nodes that there are, of a cluster or of this machine alone; and those that it may grow to."""
 
-    cpus: float
-    gpus: float
+    nodes: tuple[Node, ...]
+    most: tuple[Node, ...] | None = ()
+    """All nodes that an autoscaler may have at once; none where it does not grow, None where nobody knows."""
+
+    @classmethod
+    def here(cls, cpus: float, gpus: float) -> Cluster:
+        """One machine."""
+        return cls((Node(cpus, gpus),))
+
+    @property
+    def cpus(self) -> float:
+        return sum(node.cpus for node in self.nodes)
+
+    @property
+    def gpus(self) -> float:
+        return sum(node.gpus for node in self.nodes)
 
 
-def slots(asked: Resources, machine: Machine) -> int:
-    """Trials at once: as many as fit, at most `concurrent`.
+def ask_of(asked: Resources, knobs: Mapping[str, Any]) -> Ask:
+    """What the trial of a flat configuration takes: by the last of the cases that hold for it, else by the rest."""
+    said = _base(asked)
+    for case in asked.cases:
+        if case.holds(knobs):
+            said |= case.said
+    return Ask(**said)
+
+
+def asks_of(asked: Resources) -> dict[str, Ask]:
+    """Everything that some trial may take, by the key that says so."""
+    base = _base(asked)
+    cases = {f"resources.cases.{place}": Ask(**base | case.said) for place, case in enumerate(asked.cases)}
+    return {"resources": Ask(**base)} | cases
+
+
+def _base(asked: Resources) -> dict[str, Any]:
+    return {"workers": asked.workers, "cpus": asked.cpus_per_worker, "gpus": asked.gpus_per_worker}
+
+
+def smallest(asked: Resources) -> Ask:
+    """The least that a trial may take."""
+    return min(asks_of(asked).values(), key=lambda ask: (ask.workers * ask.gpus, ask.workers * ask.cpus))
+
+
+def check_possible(asked: Resources, cluster: Cluster) -> None:
+    """Whether every trial can be placed on the nodes that the cluster may have.
 
     Raises:
-        Refused: not even one trial fits; everything that is short is named. Ray would leave it pending for ever.
+        Refused: some never can; everything that is short is named. Ray would leave such a trial pending for ever.
     """
-    short = [
-        Problem(
-            f"a trial asks {wanted:g} {what} and there {'is' if there == 1 else 'are'} {there:g}; give that at most",
-            key=key,
-        )
-        for what, key, wanted, there in (
-            ("CPUs", "resources.cpus", asked.cpus, machine.cpus),
-            ("GPUs", "resources.gpus", asked.gpus, machine.gpus),
-        )
-        if wanted > there
-    ]
-    if short:
-        most = {"resources.cpus": machine.cpus, "resources.gpus": machine.gpus}
-        changes = " ".join(f"--set {problem.key}={most[problem.key or '']:g}" for problem in short)
-        raise Refused(short, next=f"the same command with {changes}")
-    fit = fitting(asked, machine)
-    return min(fit, asked.concurrent or fit)
+    if cluster.most is None:
+        return
+    nodes = cluster.most or cluster.nodes
+    lost = [(key, ask) for key, ask in asks_of(asked).items() if not fitting(ask, nodes)]
+    if short := [found for key, ask in lost for found in _short(key, ask, nodes)]:
+        # What a case says has no `--set` of its own.
+        changes = [f"--set {problem.key}={most:g}" for problem, most in short if "cases" not in (problem.key or "")]
+        following = f"the same command with {' '.join(changes)}" if changes else "correct it, then the same command"
+        raise Refused([problem for problem, _ in short], next=following)
 
 
-def fitting(asked: Resources, machine: Machine) -> int:
-    """Trials that fit at once; 0 when not even one does."""
-    fit = _times(asked.cpus, machine.cpus)
-    if asked.gpus >= 1:
-        fit = min(fit, _times(asked.gpus, machine.gpus))
-    elif asked.gpus > 0:  # no trial lies on two GPUs
-        fit = min(fit, _times(asked.gpus, 1) * int(machine.gpus))
-    return fit
+def _short(key: str, ask: Ask, nodes: Sequence[Node]) -> list[tuple[Problem, float]]:
+    """Why a trial fits nowhere, what is short on every node or in all; and the most that there is of it."""
+    found: list[tuple[Problem, float]] = []
+    for what, field, wanted, there in (
+        ("CPUs", "cpus_per_worker", ask.cpus, [node.cpus for node in nodes]),
+        ("GPUs", "gpus_per_worker", ask.gpus, [node.gpus for node in nodes]),
+    ):
+        most = max(there, default=0)
+        if wanted > most:
+            where = "there" if len(nodes) < 2 else "on the largest node there"
+            message = f"a worker asks {wanted:g} {what} and {where} {'is' if most == 1 else 'are'} {most:g}"
+            found.append((Problem(f"{message}; give that at most", key=f"{key}.{field}"), most))
+    if not found:
+        alone = fitting(Ask(1, ask.cpus, ask.gpus), tuple(nodes))
+        message = f"a trial asks {ask.workers} workers at once and there is room for {alone}; give that at most"
+        found.append((Problem(message, key=f"{key}.workers"), alone))
+    return found
 
 
-def _times(part: float, whole: float) -> int:
-    """How often a part fits, in Ray's own unit, 1/10,000: as binary fractions, 0.07 would fit 99 times into 7."""
-    return round(whole * 10_000) // max(1, round(part * 10_000))
+def slots(asked: Resources, cluster: Cluster) -> int:
+    """Trials at once: as many of the smallest as fit, at most `concurrent`.
+
+    Raises:
+        Refused: as `check_possible`.
+    """
+    check_possible(asked, cluster)
+    count = fitting(smallest(asked), cluster.nodes)
+    return min(count, asked.concurrent or count)
 
 
-def threads(asked: Resources) -> int:
-    """Threads of a trial = its CPUs: two trials of two threads on two cores ran at a third of one each."""
-    return max(1, int(asked.cpus))
+def has_room(asked: Resources, open_trials: Sequence[Ask], cluster: Cluster, *, grows: bool) -> bool:
+    """Whether another trial may be proposed beside those that are open.
+
+    What is proposed early is proposed without the results that come in the meantime, so on a machine none waits. A
+    cluster grows for what waits: with `concurrent` so many may, without it one at a time, for nobody else says how far.
+    """
+    if asked.concurrent is not None and len(open_trials) >= asked.concurrent:
+        return False
+    if not grows:
+        return fit((*sorted(open_trials), smallest(asked)), cluster.nodes)
+    if asked.concurrent is not None:
+        return True
+    return fit(tuple(sorted(open_trials)), cluster.most or cluster.nodes)
+
+
+def threads(ask: Ask) -> int:
+    """Threads of a worker = its CPUs: two trials of two threads on two cores ran at a third of one each."""
+    return max(1, int(ask.cpus))

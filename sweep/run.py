@@ -10,12 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep.driver import prepare_sweep, ray_session, run_trials
+from sweep.driver import needs_dashboard, prepare_sweep, ray_session, run_trials
 from sweep.errors import Exit, Problem, Refused
 from sweep.files import disk_fault
 from sweep.ledger import ledger_until_now
+from sweep.placement import fitting
 from sweep.record import Record
-from sweep.resources import fitting, slots
+from sweep.resources import slots, smallest
 from sweep.root import check_absolute, check_name
 from sweep.say import say
 from sweep.show import going_on_text, outcome_text
@@ -241,14 +242,13 @@ def _drive(
 ) -> str | None:
     say(f"sweep {record.name}: starting Ray; the record is {record.place}", sys.stderr)
     say(f"Ctrl-C closes it; killed or closed, it goes on by: stsweep resume {record.argument}", sys.stderr)
-    with ray_session(address, record) as machine:
+    with ray_session(address, record, dashboard=needs_dashboard(spec)) as cluster:
         signals.install()
-        fit = fitting(spec.resources, machine)
         # A cluster may grow with what waits for it, from no worker at all; this machine cannot.
-        at_once = slots(spec.resources, machine) if address is None else None
+        fit = slots(spec.resources, cluster) if address is None else fitting(smallest(spec.resources), cluster.nodes)
         now = min(fit, spec.resources.concurrent or fit)
         record.change(slots=now or None)
-        print(f"{machine.cpus:g} CPUs, {machine.gpus:g} GPUs: {now} trials at once; preparing", file=sys.stderr)
+        print(f"{cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs: {now} trials at once; preparing", file=sys.stderr)
         job = job_of(spec, pause=record.pause_file.resolve())
         prepare_sweep(spec, record, job)
         record.change(
@@ -259,7 +259,7 @@ def _drive(
         follower = Follower(record, make_view(rung_count, spec.searched, partial(_left, spec, record)))
         follower.start()
         try:
-            return run_trials(spec, record, job, at_once, signals)
+            return run_trials(spec, record, job, cluster if address is None else None, signals)
         finally:
             follower.finish()
 

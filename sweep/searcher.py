@@ -13,35 +13,38 @@ left at 0: a worker that dies while it is reset for its next trial ends that tri
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from ray.tune.search import Searcher
 
+from sweep.deaths import deaths_of
 from sweep.ledger import Ledger, ledger_of
 from sweep.limited_scheduler import Closing, LimitedScheduler
 from sweep.record import Record
+from sweep.resources import ask_of
 from sweep.retention import KeptEncoders
 from sweep.say import say
 from sweep.scheduler import METRIC, bracket_of
 from sweep.spec.space import trial_config
 from sweep.study import Study
-from sweep.trial_record import DEATH, ERROR, Row, RowLog, TrialState, reached
+from sweep.trial_record import ERROR, Row, RowLog, TrialState, begin_attempt, reached
 
 if TYPE_CHECKING:
     from sweep.spec.sweep_spec import SweepSpec
     from sweep.trial_record import Trial
 
 
+Room = Callable[[Sequence[Mapping[str, Any]]], bool]
+"""Asked with the flat configurations of the trials that are proposed and have not ended."""
 MOST_DEATHS = 3
-"""Times in a row that a trial whose worker died (killed, preempted, its node gone) is continued without having got any
-further: no new row, no new checkpoint."""
+"""Times in a row that a trial whose worker died is continued without having got any further: no new row, no new
+checkpoint. Deaths with the worker's node (preempted, lost) are counted apart and have no such limit."""
 MOST_ERRORS = 5
 """Trials in a row that fail by a fault before the sweep closes: it is then not theirs (data that cannot be read)."""
 
@@ -57,7 +60,7 @@ class Bridge(Searcher):
         scheduler: LimitedScheduler,
         ledger: Ledger,
         closing: Closing,
-        room: Callable[[], float],
+        room: Room,
     ) -> None:
         super().__init__(metric=METRIC, mode="max")
         self._spec, self._record, self._study = spec, record, study
@@ -67,6 +70,7 @@ class Bridge(Searcher):
         self._unfinished = [trial for trial in trials if trial.ended is None]
         self._kept = KeptEncoders(record, spec.keep_best)
         self._numbers: dict[str, int] = {}
+        self._open: dict[str, Mapping[str, Any]] = {}
         self._deaths: Counter[int] = Counter()
         self._reached: dict[int, object] = {}
         self._errors = 0
@@ -83,7 +87,7 @@ class Bridge(Searcher):
         for lost in self._scheduler.take_lost():
             self.on_trial_complete(lost, error=True)
         self._scheduler.close_at_limit()  # Tune asks ten times a second, also where there is no room
-        if self._numbers and len(self._numbers) >= self._room():
+        if self._open and not self._room(list(self._open.values())):
             return None
         while self._unfinished and self._closing.why is None:
             trial = self._unfinished.pop(0)
@@ -93,20 +97,21 @@ class Bridge(Searcher):
             if self._is_over(trial):  # the driver was killed between its last row and its end
                 self._end(trial.number, error=False)
                 continue
-            return self._handed_out(trial_id, trial.number, trial.config)
+            return self._begin(trial_id, trial.number, trial.config)
         while self._left > 0 and self._closing.why is None:
             self._left -= 1
             number, config = self._ask()
             if config is not None:
-                return self._handed_out(trial_id, number, config)
+                return self._begin(trial_id, number, config)
         if self._numbers:  # one whose worker dies will be proposed again; after FINISHED, Tune asks no more
             return None
         return Searcher.FINISHED  # type: ignore[return-value]
 
-    def _handed_out(self, trial_id: str, number: int, config: dict[str, Any]) -> dict[str, Any]:
-        """What a worker is told: its trial, and which attempt at it this is."""
-        self._numbers[trial_id] = number
-        return {"number": number, "knobs": config, "attempt": self._record.share.hand_out(number)}
+    def _begin(self, trial_id: str, number: int, config: dict[str, Any]) -> dict[str, Any]:
+        self._numbers[trial_id], self._open[trial_id] = number, config
+        attempt = begin_attempt(self._record.trial_folder(number))
+        self._record.share.hand_out(number)
+        return {"number": number, "knobs": config, "attempt": attempt}
 
     def _is_over(self, trial: Trial) -> bool:
         last = trial.rows[-1] if trial.rows else None
@@ -136,7 +141,10 @@ class Bridge(Searcher):
         if trial_id not in self._numbers:
             return  # Tune may tell an end twice
         self._end(self._numbers[trial_id], error=error)
-        del self._numbers[trial_id]  # not before: what could not be written is told again, as an error
+        del (
+            self._numbers[trial_id],
+            self._open[trial_id],
+        )  # not before: what could not be written is told again, as an error
 
     def _end(self, number: int, *, error: bool) -> None:
         self._record.share.take_back(number)
@@ -149,14 +157,18 @@ class Bridge(Searcher):
         elif error:
             self._unfinished.insert(0, self._record.trial(number))
             if self._closing.why is None:
-                say(f"trial {number:04d}: its worker died; it goes on from its last checkpoint", sys.stderr)
+                folder = self._record.trial_folder(number)
+                what = "its node is gone" if deaths_of(folder).last_is_preemption else "its worker died"
+                say(f"trial {number:04d}: {what}; it goes on from its last checkpoint", sys.stderr)
 
     def _count_death(self, number: int) -> None:
-        now = reached(self._record.trial_folder(number))
+        """Count a failure in a row; that its node went is not the trial's fault, however often."""
+        folder = self._record.trial_folder(number)
+        now = reached(folder)
         if now != self._reached.get(number):
             self._deaths[number] = 0
         self._reached[number] = now
-        self._deaths[number] += 1
+        self._deaths[number] += not deaths_of(folder).last_is_preemption
 
     def _count_errors(self, state: TrialState, reason: str | None) -> None:
         self._errors = self._errors + 1 if state == "errored" else 0
@@ -168,7 +180,7 @@ class Bridge(Searcher):
         self._record.end_trial(number, state, reason)
         trial = self._record.trial(number)
         self._study.tell(trial)
-        self._ledger.add_busy(number, trial.busy_seconds)
+        self._ledger.add_busy(number, trial.busy_seconds, ask_of(self._spec.resources, trial.config).workers)
         self._ledger.add_end(number, state, trial.score)
         self._scheduler.close_at_limit()
         self._kept.add(trial)
@@ -204,8 +216,7 @@ class Bridge(Searcher):
 
 
 def _deaths(folder: Path) -> str:
-    said = (folder / DEATH).read_text(encoding="utf-8").strip() if (folder / DEATH).exists() else ""
-    return f"{said}\nthe worker process died {MOST_DEATHS + 1} times in a row".strip()
+    return f"{deaths_of(folder).said}\nthe worker process died {MOST_DEATHS + 1} times in a row".strip()
 
 
 def make_bridge(
@@ -213,7 +224,7 @@ def make_bridge(
     record: Record,
     *,
     clock: Callable[[], float] = time.time,
-    room: Callable[[], float] = lambda: math.inf,
+    room: Room = lambda open_trials: True,
 ) -> tuple[Bridge, LimitedScheduler, Closing]:
     """Searcher and scheduler of a sweep, as its record stands: a new one, or one that goes on.
 
@@ -221,7 +232,7 @@ def make_bridge(
         spec: the sweep's.
         record: driven by this process.
         clock: seconds; a simulation gives its own.
-        room: how many trials may be proposed and not yet ended, asked again and again, for a cluster grows.
+        room: whether another trial may be proposed beside those that are; asked again and again, for a cluster grows.
     """
     ledger, closing = ledger_of(spec, record, clock=clock), Closing(record)
     scheduler = LimitedScheduler(spec, record, ledger, closing)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweep.deaths import deaths_of
 from sweep.errors import Problem, Refused
 from sweep.ledger import closed_seconds
 from sweep.record import Record
@@ -84,12 +85,19 @@ def status_text(record: Record) -> str:
     lines += [line.rstrip() for line in buffer.getvalue().splitlines()]
     lines += [f"trial {trial.number:04d} {trial.state}: {_last_line(trial.reason)}" for trial in trials if trial.reason]
     lines += [f"trial {trial.number:04d}: {note}" for trial in trials if (note := _note(trial))]
+    lines += [f"trial {trial.number:04d}: {said}" for trial in trials if (said := _deaths_line(trial))]
     return "\n".join([*lines, *_used_lines(record), _baselines_line(record)])
 
 
 def _note(trial: Trial) -> str:
     path = trial.folder / "note.txt"
     return _last_line(path.read_text(encoding="utf-8")) if path.exists() else ""
+
+
+def _deaths_line(trial: Trial) -> str:
+    deaths = deaths_of(trial.folder)
+    said = {"workers died": deaths.failures, "times its node was gone": deaths.preemptions}
+    return ", ".join(f"{what}: {count}" for what, count in said.items() if count)
 
 
 def _used_json(record: Record) -> dict[str, Any] | None:
@@ -246,6 +254,7 @@ def _state(record: Record, done: bool) -> str:
 
 
 def _trial_json(trial: Trial) -> dict[str, Any]:
+    deaths = deaths_of(trial.folder)
     return {
         "number": trial.number,
         "state": trial.state,
@@ -254,6 +263,7 @@ def _trial_json(trial: Trial) -> dict[str, Any]:
         "point": trial.point,
         "config": trial.config,
         "rows": [asdict(row) for row in trial.rows],
+        "deaths": {"failures": deaths.failures, "preemptions": deaths.preemptions},
     }
 
 

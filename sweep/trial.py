@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sweep.attempt import attempt
+from sweep.deaths import note_death
 from sweep.files import disk_fault
-from sweep.resources import threads
+from sweep.resources import ask_of, threads
 from sweep.spec.sweep_spec import milestones, rungs
-from sweep.trial_record import DEATH, ERROR
+from sweep.trial_folder import SupersededError
+from sweep.trial_record import ERROR
 
 if TYPE_CHECKING:
     from model.training import Axis
@@ -65,7 +67,7 @@ def job_of(spec: SweepSpec, pause: Path | None = None, *, checkpoint_every_rung:
         split=spec.objective.split,
         metric=spec.objective.metric,
         data_dir=spec.data_folder,
-        threads=threads(spec.resources),
+        threads=threads(ask_of(spec.resources, spec.train.flatten())),
         axis=spec.scheduler.axis,
         milestones=milestones(spec),
         every_pooling=spec.objective.poolings == "all",
@@ -76,23 +78,32 @@ def job_of(spec: SweepSpec, pause: Path | None = None, *, checkpoint_every_rung:
     )
 
 
-def run_trial(job: Job, folder: Path, knobs: Mapping[str, Any], report: Callable[[dict[str, Any]], None]) -> None:
+def run_trial(
+    job: Job,
+    folder: Path,
+    knobs: Mapping[str, Any],
+    report: Callable[[dict[str, Any]], None],
+    *,
+    number: int | None = None,
+) -> None:
     """`attempt`, for Tune: a fault of the trial ends it, with the traceback in `error.txt`, and is not raised.
 
     What a trial did it would do again, so only a trial whose process died is run again. A fault of the accelerator ends
     the process: CUDA answers every later call of it with the same error, and it would take all later trials with it.
     A full disk or shared storage that fails is no fault of the trial: it is raised, and the scheduler closes the sweep.
+    Nobody listens to an attempt that was superseded.
     """
     try:
-        attempt(job, folder, knobs, report)
+        attempt(job, folder, knobs, report, number=number)
         job.publish()
+    except SupersededError:
+        return
     except Exception as error:
         if disk_fault(error):
             raise
         torch = sys.modules.get("torch")
         if torch is not None and isinstance(error, torch.AcceleratorError):
-            with (folder / DEATH).open("a", encoding="utf-8") as deaths:
-                deaths.write((folder / ERROR).read_text(encoding="utf-8"))
+            note_death(folder, (folder / ERROR).read_text(encoding="utf-8"), "accelerator")
             (folder / ERROR).unlink()
             os._exit(1)
         job.publish()

@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from sweep.files import append_json_line, read_json, read_json_lines
+from sweep.files import append_json_line, read_json, read_json_lines, write_whole
 
 ERROR = "error.txt"
 """In a trial's folder: the traceback of what went wrong, or why it has no score."""
-DEATH = "death.txt"
-"""In a trial's folder: what was said of its worker's deaths."""
 NO_MEMORY = "no_memory.txt"
 """In a trial's folder: its worker was killed for memory, and what Ray said."""
+ATTEMPT = "attempt"
+"""In a trial's folder: how often it has been given to a worker; the last one alone may write."""
 BUSY = "busy.json"
 """In a trial's folder: seconds that it had run when its last checkpoint was written, or when it failed."""
 FLOOR = -100.0
@@ -111,6 +111,19 @@ class RowLog:
     def read(self) -> tuple[Row, ...]:
         """All whole rows, in order."""
         return tuple(Row(**row) for row in read_json_lines(self.path))
+
+
+def begin_attempt(folder: Path) -> int:
+    """Give the trial of a folder to a worker once more, and the number of this attempt; earlier ones write no more."""
+    number = attempts(folder) + 1
+    write_whole(folder / ATTEMPT, str(number))
+    return number
+
+
+def attempts(folder: Path) -> int:
+    """How often the trial of a folder has been given to a worker."""
+    path = folder / ATTEMPT
+    return int(path.read_text(encoding="utf-8")) if path.exists() else 0
 
 
 def busy_seconds(folder: Path, rows: Sequence[Row]) -> float:

@@ -214,6 +214,10 @@ class SharedFolder:
         kept = {path: entry for path, entry in self._files.items() if not unwanted(path)}
         self._publish(kept, self._next_sequence(), even_if_same=True)
 
+    def confirm(self) -> None:
+        """Make what was pulled this writer's own, for others to pull the same; for who has claimed and pulled it."""
+        self.drop(lambda path: False)
+
     def _next_sequence(self) -> int:
         """One that was tried is not used again: its manifest may be there, though no answer came."""
         writer, sequence = max(self._number, self._tried)

@@ -15,14 +15,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from sweep.deaths import FILE as DEATHS
 from sweep.shared.folder import SharedFolder
 from sweep.shared.store import Store
+from sweep.trial_record import ATTEMPT, BUSY, NO_MEMORY
 
-ASKED = ("trial.json", "end.json", "death.txt", "no_memory.txt")
+ASKED = ("trial.json", "end.json", ATTEMPT, DEATHS, NO_MEMORY)
 """Files of a trial that its driver writes; all others are its worker's."""
 _DRIVER = ("sweep.json", "spec.yaml", "sessions.jsonl", "driver.json", "warm_start.json", "baselines.json")
 _CURSOR = "mlflow.json"
+
+_WRITERS = 1_000_000
+"""More than one driver has."""
+Role = Literal["trains", "judges", "takes back"]
+"""Who writes what a trial has trained: its worker; of several workers whoever waits for them, when they have failed;
+and the driver, when the attempt is over."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,13 @@ class Place:
     sweep: str
     session: int
     """Which driver it is, counted from 1."""
+
+    def writer(self, attempt: int, role: Role) -> int:
+        """The number under which somebody writes what a trial has trained.
+
+        A later driver's are higher, then a later attempt's, then that of who comes later within one.
+        """
+        return self.session * _WRITERS + 4 * attempt + ("trains", "judges", "takes back").index(role)
 
 
 def driver_folder(store: Store, local: Path) -> SharedFolder:
@@ -75,6 +91,11 @@ def is_checkpoint(path: str) -> bool:
 
 def is_encoder(path: str) -> bool:
     return path.startswith("encoder/")
+
+
+def is_needed_to_go_on(path: str) -> bool:
+    """What every rank reads; rows and the like the first one alone."""
+    return is_checkpoint(path) or path == BUSY
 
 
 def is_judged(path: str) -> bool:

@@ -9,7 +9,6 @@ next, so it may lag behind by as much.
 
 from __future__ import annotations
 
-import itertools
 import shlex
 import threading
 from collections.abc import Callable
@@ -35,9 +34,8 @@ from sweep.shared.places import (
     trained_folder,
 )
 from sweep.shared.store import StorageFault, patiently
+from sweep.trial_record import attempts
 
-_ATTEMPTS = 1_000_000
-"""More than the attempts of one driver."""
 _PATIENCE_S = 30.0
 """For a store that does not answer; the lease outlives it."""
 _NEWS_S = 1.0
@@ -59,8 +57,7 @@ class Unshared:
 
     def publish(self, number: int | None = None, *, surely: bool = False) -> None: ...
 
-    def hand_out(self, number: int) -> int:
-        return 0
+    def hand_out(self, number: int) -> None: ...
 
     def note(self, number: int) -> None: ...
 
@@ -99,7 +96,6 @@ class SharedSweep(SweepCopy, Unshared):
         self._lease: Lease | None = None
         self._top: SharedFolder | None = None
         self._on_lost: Callable[[str], None] | None = None
-        self._attempts = itertools.count(1)
         self._trained: dict[int, SharedFolder] = {}
         """Of trials that this driver has taken back."""
         self._asked: dict[int, SharedFolder] = {}
@@ -190,8 +186,8 @@ class SharedSweep(SweepCopy, Unshared):
             self._asked[number].write_as(self.place.session)
         self._do(self._asked[number].push, surely=surely)
 
-    def hand_out(self, number: int) -> int:
-        """The number under which the worker writes that gets a trial now; what it must know is there.
+    def hand_out(self, number: int) -> None:
+        """A worker gets a trial now: what it must know is there, and nobody else writes what it has trained.
 
         Raises:
             StorageFault: it cannot be.
@@ -199,11 +195,6 @@ class SharedSweep(SweepCopy, Unshared):
         self.publish(number, surely=True)
         with self._locks[number]:
             self._trained.pop(number, None)
-        return self._next_writer()
-
-    def _next_writer(self) -> int:
-        assert self.place is not None
-        return self.place.session * _ATTEMPTS + next(self._attempts)
 
     def note(self, number: int) -> None:
         """A trial has reported: its rows are fetched soon."""
@@ -228,7 +219,8 @@ class SharedSweep(SweepCopy, Unshared):
 
     def _take_back(self, number: int) -> None:
         folder = trained_folder(self._store, number, self._trial(number))
-        folder.claim(self._next_writer())
+        assert self.place is not None
+        folder.claim(self.place.writer(attempts(self._trial(number)), "takes back"))
         if folder.pull(is_judged):
             self._trained[number] = folder
 

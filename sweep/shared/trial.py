@@ -9,24 +9,55 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from model.cache import cache_dir
 from sweep.files import write_whole
 from sweep.shared.folder import DamagedError, SharedFolder
-from sweep.shared.places import Place, asked_folder, is_checkpoint, pause_name, trained_folder
+from sweep.shared.places import Place, Role, asked_folder, is_checkpoint, is_needed_to_go_on, pause_name, trained_folder
 from sweep.shared.store import StorageFault, Store, open_store, patiently
 from sweep.shared.uri import slug
+
+if TYPE_CHECKING:
+    from model.ranks import Ranks
+    from sweep.trial import Job
 
 _PATIENCE_S = 120.0
 """For a store that does not answer: a row waits for it, since nobody may hear of one that is not durable."""
 _LOOK_S = 2.0
 """Between two looks whether the sweep pauses; each is a request."""
+
+
+@dataclass(frozen=True)
+class TrialHome:
+    """Where an attempt at a trial finds what there is of it; goes to whichever node that is on."""
+
+    folder: Path
+    """The trial's in the record; its name is the trial's number."""
+    attempt: int
+    place: Place | None = None
+    """Of a sweep in a store. None: every node sees `folder`."""
+    keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What opens the store, if a node does not by itself (`sweep.shared.keys`)."""
+
+    def _store(self, place: Place) -> Store:
+        os.environ.update(self.keys)
+        return patiently(lambda: open_store(place.uri), _PATIENCE_S).folder(place.sweep)
+
+    def _on_this_node(self, place: Place) -> Path:
+        """Of all attempts at trials of the sweep, in this node's cache."""
+        return cache_dir() / "trials" / slug(place.uri) / place.sweep
+
+    @property
+    def number(self) -> int:
+        return int(self.folder.name)
 
 
 @dataclass(frozen=True)
@@ -41,39 +72,60 @@ class TrialFolder:
 
     folder: Path
     pause: Path | None = None
-    publish: Callable[[], None] = lambda: None
+    publish: Callable[[], None] | None = None
+
+    def job(self, job: Job) -> Job:
+        """The sweep's, for this trial."""
+        return job if self.publish is None else replace(job, pause=self.pause, publish=self.publish)
 
 
 @contextmanager
-def trial_folder(
-    place: Place | None, keys: Mapping[str, str], folder: Path, number: int, attempt: int
-) -> Iterator[TrialFolder]:
-    """Where to train. Of a sweep in a store: with the trial's newest state, checkpoint and all; it goes with the block.
+def open_trial(home: TrialHome, *, ranks: Ranks | None = None, role: Role = "trains") -> Iterator[TrialFolder]:
+    """Of a sweep in a store: fetch a trial's newest state, checkpoint and all; the folder goes with the block.
 
     Args:
-        place: of the sweep in a store; None: it lies where every node sees it.
-        keys: what opens the store, if this node does not by itself (`sweep.shared.keys`).
-        folder: the trial's in the record, for a sweep that is in no store.
-        number: the trial's.
-        attempt: from `SharedSweep.hand_out`.
+        home: of the trial.
+        ranks: who trains together. The first alone writes, and all begin with what it has found. None: this process.
+        role: `trains` or `judges`.
 
     Raises:
         StorageFault: the store refuses, or does not answer for minutes.
     """
+    place = home.place
     if place is None:
-        yield TrialFolder(folder)
+        yield TrialFolder(home.folder)
         return
-    os.environ.update(keys)
-    store = patiently(lambda: open_store(place.uri), _PATIENCE_S).folder(place.sweep)
-    home = cache_dir() / "trials" / slug(place.uri) / place.sweep
-    with _own_folder(home, f"{number:04d}-{attempt}") as folder:
-        patiently(asked_folder(store, number, folder).pull, _PATIENCE_S)
-        trained = trained_folder(store, number, folder)
-        patiently(lambda: trained.claim(attempt), _PATIENCE_S)
-        patiently(lambda: _fetch(trained), _PATIENCE_S)
-        pause = home / f"{folder.name}.pause"
-        with _watched(store, pause_name(place.session), pause):
+    store, nearby = home._store(place), home._on_this_node(place)
+    with _own_folder(nearby, f"{home.folder.name}-{uuid.uuid4().hex[:12]}") as folder:
+        trained = trained_folder(store, home.number, folder)
+        if ranks is None or ranks.is_first:
+            patiently(asked_folder(store, home.number, folder).pull, _PATIENCE_S)
+            patiently(lambda: trained.claim(place.writer(home.attempt, role)), _PATIENCE_S)
+            patiently(lambda: _fetch(trained), _PATIENCE_S)
+        if ranks is not None and ranks.are_several:
+            if ranks.is_first:
+                trained.confirm()
+            ranks.agree(lambda: True)
+            if not ranks.is_first:
+                patiently(lambda: trained.pull(is_needed_to_go_on), _PATIENCE_S)
+                yield TrialFolder(folder, None, _nothing)
+                return
+        with _watched(store, place, nearby) as pause:
             yield TrialFolder(folder, pause, lambda: patiently(trained.push, _PATIENCE_S))
+
+
+@contextmanager
+def watch_pause(home: TrialHome, known: Path | None) -> Iterator[Path | None]:
+    """A file that is there when the sweep pauses. `known`: where every node sees the sweep's folder."""
+    if home.place is None:
+        yield known
+        return
+    with _watched(home._store(home.place), home.place, home._on_this_node(home.place)) as pause:
+        yield pause
+
+
+def _nothing() -> None:
+    pass
 
 
 def _fetch(trained: SharedFolder) -> None:
@@ -89,7 +141,7 @@ def _fetch(trained: SharedFolder) -> None:
 
 @contextmanager
 def _own_folder(home: Path, name: str) -> Iterator[Path]:
-    """A new folder, and no other of this trial's sweep whose process is dead: each may hold a checkpoint."""
+    """A new folder; those of dead processes go, for each may hold a checkpoint."""
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / f"{name}.lock"):
         for lock in home.glob("*.lock"):
@@ -105,14 +157,15 @@ def _own_folder(home: Path, name: str) -> Iterator[Path]:
 
 def _remove(home: Path, name: str) -> None:
     shutil.rmtree(home / name, ignore_errors=True)
-    for kind in ("pause", "lock"):
-        (home / f"{name}.{kind}").unlink(missing_ok=True)
+    (home / f"{name}.lock").unlink(missing_ok=True)
 
 
 @contextmanager
-def _watched(store: Store, name: str, file: Path) -> Iterator[None]:
-    """Have `file` there once an object is there."""
-    ending = threading.Event()
+def _watched(store: Store, place: Place, nearby: Path) -> Iterator[Path]:
+    """A file that comes to be when an object does: a training looks for it at every step."""
+    ending, name = threading.Event(), pause_name(place.session)
+    nearby.mkdir(parents=True, exist_ok=True)
+    file = nearby / f"{uuid.uuid4().hex[:12]}.pause"
 
     def watch() -> None:
         while not ending.wait(_LOOK_S):
@@ -124,7 +177,8 @@ def _watched(store: Store, name: str, file: Path) -> Iterator[None]:
     thread = threading.Thread(target=watch, name="pause", daemon=True)
     thread.start()
     try:
-        yield
+        yield file
     finally:
         ending.set()
         thread.join()
+        file.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ from sweep.cluster import cluster_problem
 from sweep.errors import Problem, Refused, Unreachable
 from sweep.footprint import Disk, disk_of, disk_problem, upload_bytes
 from sweep.forecast import expected_total, reaching
-from sweep.resources import Machine, cpus_here, slots
+from sweep.resources import Cluster, asks_of, cpus_here, slots
 from sweep.root import argument, check_root
 from sweep.shared.root import refresh, uri_of
 from sweep.spec.misfits import misfits, shapes_of, values_of
@@ -191,9 +191,10 @@ def _leaking(spec: SweepSpec) -> Iterator[str]:
 
 
 def _precision(spec: SweepSpec) -> Iterator[Problem]:
-    if "fp16" in values_of(spec, "precision") and spec.resources.gpus == 0:
+    if "fp16" in values_of(spec, "precision") and spec.resources.gpus_per_worker == 0:
         yield Problem(
-            "fp16 needs a GPU and a trial asks none; give auto, fp32 or bf16, or resources.gpus", key="precision"
+            "fp16 needs a GPU and a trial asks none; give auto, fp32 or bf16, or resources.gpus_per_worker",
+            key="precision",
         )
 
 
@@ -243,9 +244,9 @@ def is_absent(name: str) -> bool:
 
 
 def _at_once(spec: SweepSpec, problems: list[Problem]) -> int | None:
-    machine = Machine(cpus=cpus_here(), gpus=_count_gpus() if spec.resources.gpus else 0)
+    asks_gpu = any(ask.gpus for ask in asks_of(spec.resources).values())
     try:
-        return slots(spec.resources, machine)
+        return slots(spec.resources, Cluster.here(cpus_here(), _count_gpus() if asks_gpu else 0))
     except Refused as refused:
         problems += refused.problems
         return None

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING
 
 from evaluation.tasks import HELD_OUT, TASKS
 from sweep.errors import nearest
-from sweep.spec.distribution import Range, each_value, ends
+from sweep.resources import asks_of
+from sweep.spec.distribution import Range, Value, each_value, ends
 from sweep.spec.fields import Findings, show
+from sweep.spec.knobs import KNOBS, is_number, value_of
 from sweep.spec.search import points
+from sweep.spec.yaml_file import KeyPath
 
 if TYPE_CHECKING:
+    from sweep.spec.sections import Bounds
     from sweep.spec.sweep_spec import SweepSpec
 
 _BUDGET = ("train", "budget", "sentences")
@@ -34,6 +38,8 @@ def apply_rules(spec: SweepSpec, findings: Findings) -> bool:
     _objective(spec, findings)
     _trials(spec, findings)
     _gpus(spec, findings)
+    _cases(spec, findings)
+    _workers(spec, findings)
     _batch(spec, findings)
     _points(spec, findings)
     _tracking(spec, findings)
@@ -78,9 +84,48 @@ def _trials(spec: SweepSpec, findings: Findings) -> None:
 
 
 def _gpus(spec: SweepSpec, findings: Findings) -> None:
-    gpus = spec.resources.gpus
-    if gpus > 1 and gpus != int(gpus):
-        findings.add(("resources", "gpus"), f"{gpus:g} is not allowed; give a whole number, or a fraction below 1")
+    for key, ask in asks_of(spec.resources).items():
+        path = (*key.split("."), "gpus_per_worker")
+        if ask.gpus > 1 and ask.gpus != int(ask.gpus):
+            findings.add(path, f"{ask.gpus:g} is not allowed; give a whole number, or a fraction below 1")
+        elif ask.workers > 1 and ask.gpus != int(ask.gpus):
+            message = f"{ask.gpus:g} is not allowed with {ask.workers} workers; give whole GPUs"
+            findings.add(path, f"{message} (NCCL takes no two ranks on one card), or one worker")
+
+
+def _cases(spec: SweepSpec, findings: Findings) -> None:
+    for place, case in enumerate(spec.resources.cases):
+        path = ("resources", "cases", place)
+        if not findings.intact(path):
+            continue
+        if not case.said:
+            findings.add(path, "changes nothing; give workers, cpus_per_worker or gpus_per_worker")
+        for knob, values in case.when.items():
+            _case_knob((*path, "when", knob), knob, values, findings)
+
+
+def _case_knob(path: KeyPath, knob: str, values: Bounds | tuple[Value, ...], findings: Findings) -> None:
+    if knob not in KNOBS:
+        findings.add(path, f"{show(knob)} is no knob{nearest(knob, KNOBS)}")
+    elif isinstance(values, tuple):
+        for value in values:
+            try:
+                value_of(knob, value)
+            except ValueError as error:
+                findings.add(path, str(error))
+    elif not is_number(knob):
+        findings.add(path, f"{knob} is no number and has no bounds; give its values in a list")
+    elif values.low is None and values.high is None:
+        findings.add(path, "has no bound; give low, high or both")
+
+
+def _workers(spec: SweepSpec, findings: Findings) -> None:
+    if not findings.intact(("train",), ("search",), ("resources",)) or spec.resources.cases:
+        return
+    fewest, workers = min(each_value(spec.grids, _BATCH, spec.train.optim.batch_size)), spec.resources.workers
+    if fewest < workers:
+        message = f"{workers} workers share a batch, and the smallest has {fewest} sentences; give at most {fewest}"
+        findings.add(("resources", "workers"), message)
 
 
 def _batch(spec: SweepSpec, findings: Findings) -> None:

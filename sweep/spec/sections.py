@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
 from model.config import Section
+from sweep.spec.distribution import Value
 from sweep.spec.fields import WORDS
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
@@ -90,20 +92,61 @@ class Stop(Section):
     wall_hours: float | None = Field(default=None, gt=0)
     """Hours from start to end, over all resumes."""
     worker_hours: float | None = Field(default=None, gt=0)
-    """Hours of all trials together."""
+    """Hours of all workers of all trials together."""
     cost: float | None = Field(default=None, gt=0)
     """Worker hours × `resources.cost_per_hour`, which it needs."""
+
+
+class Bounds(Section):
+    """Numbers from `low` to `high`, both included; None: no such bound."""
+
+    low: float | None = None
+    high: float | None = None
+
+
+class Case(Section):
+    """Trials that take something else than the others."""
+
+    when: dict[str, Bounds | tuple[Value, ...]] = Field(min_length=1)
+    """Knobs → values, or `{low, high}`: the trials in which every one of them has such a value."""
+    workers: int | None = Field(default=None, ge=1)
+    """As in `resources`; None: the same."""
+    cpus_per_worker: float | None = Field(default=None, gt=0)
+    """As in `resources`; None: the same."""
+    gpus_per_worker: float | None = Field(default=None, ge=0)
+    """As in `resources`; None: the same."""
+
+    def holds(self, knobs: Mapping[str, Any]) -> bool:
+        """Whether a flat configuration is one of these trials."""
+        return all(_is_among(knobs[knob], values) for knob, values in self.when.items())
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What it changes, by the names of `sweep.placement.Ask`."""
+        changes = {"workers": self.workers, "cpus": self.cpus_per_worker, "gpus": self.gpus_per_worker}
+        return {name: value for name, value in changes.items() if value is not None}
+
+
+def _is_among(value: Any, values: Bounds | tuple[Value, ...]) -> bool:
+    if isinstance(values, tuple):
+        return value in values
+    return (values.low is None or value >= values.low) and (values.high is None or value <= values.high)
 
 
 class Resources(Section):
     """What one trial takes."""
 
-    cpus: float = Field(default=1, gt=0)
-    """CPUs of a trial, which are also its threads."""
-    gpus: float = Field(default=0, ge=0)
-    """GPUs of a trial: whole, or a fraction below 1 (a promise of the scheduler, no limit of memory)."""
+    workers: int = Field(default=1, ge=1)
+    """Processes that train a trial's encoder together, each on its share of every batch."""
+    cpus_per_worker: float = Field(default=1, gt=0)
+    """CPUs of each worker, which are also its threads."""
+    gpus_per_worker: float = Field(default=0, ge=0)
+    """GPUs of each worker: whole, or of a lone worker a fraction below 1 (a promise of the scheduler, no limit of
+    memory)."""
+    cases: tuple[Case, ...] = ()
+    """Trials that take something else, large batches more for example; of cases that hold the last counts."""
     concurrent: int | None = Field(default=None, ge=1)
     """Most trials at once; a cluster that grows is asked for all of them together. None: as many as fit, and on a
     cluster one that waits."""
     cost_per_hour: float | None = Field(default=None, gt=0)
-    """What one trial's resources cost an hour, in any currency. None: not known."""
+    """What one worker costs an hour, in any currency. None: not known."""

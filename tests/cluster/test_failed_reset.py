@@ -71,7 +71,7 @@ tune.Tuner(
     ),
     run_config=tune.RunConfig(name="ray", storage_path=str(folder / "ray"), verbose=0),
 ).fit()
-print("resets that failed:", sum((each / "death.txt").exists() for each in record.folder.glob("trials/*")))
+print("resets that failed:", sum((each / "deaths.jsonl").exists() for each in record.folder.glob("trials/*")))
 """
 HOUSE = Path(__file__).parents[2]
 

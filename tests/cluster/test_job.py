@@ -42,7 +42,12 @@ def test_a_submitted_job_runs_the_sweep_on_the_head(head, workshop, stsweep):
 
 def test_a_driver_elsewhere_joins_the_head_by_its_address(head, workshop, stsweep):
     spec = _write_spec(workshop)
-    changes = ("--set", "resources.cpus=2", "--set", "trials=4")  # one trial at once, for the head has two CPUs
+    changes = (
+        "--set",
+        "resources.cpus_per_worker=2",
+        "--set",
+        "trials=4",
+    )  # one trial at once, for the head has two CPUs
     ran = stsweep("run", str(spec), "--name", "joined", "--address", head.address, *changes, **head.environment)
     assert ran.returncode == 0, ran.stderr
     trials = [workshop / "sweeps" / "joined" / "trials" / f"{number:04d}" for number in range(4)]

@@ -32,7 +32,7 @@ def test_it_runs_for_two_rungs(name, stsweep, head):
         "encoder.name=./encoder",
         *(["teacher.name=./encoder"] if "teacher" in shipped["train"] else []),
         *("scheduler.name=asha", "scheduler.grace=256", "scheduler.reduction_factor=2", "budget.sentences=512"),
-        *("objective.task=demo", "resources.gpus=0", "resources.cpus=1"),
+        *("objective.task=demo", "resources.gpus_per_worker=0", "resources.cpus_per_worker=1"),
         *([] if is_grid else ["trials=2"]),
         *(f"{knob}={value}" for knob, value in FIXED.get(name, {}).items()),
     ]

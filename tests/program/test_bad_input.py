@@ -134,8 +134,8 @@ def _tree(folder: Path) -> dict[str, bytes | None]:
         ("trials=0", 2, "give a whole number from 1"),
         ("optim.learning_rate=nan", 2, "give a finite number above 0"),
         ("optim.learning_rate=.inf", 2, "give a finite number above 0"),
-        ("resources.gpus=64", 2, "a trial asks 64 GPUs and there"),
-        ("resources.cpus=4096", 2, "a trial asks 4096 CPUs and there"),
+        ("resources.gpus_per_worker=64", 2, "a worker asks 64 GPUs and there"),
+        ("resources.cpus_per_worker=4096", 2, "a worker asks 4096 CPUs and there"),
         ("objective.task=stsb", 2, "--data-dir FOLDER"),
         ("encoder.name=./encoders", 3, "did you mean"),
         ("encoder.name=no-one/nothing", 3, "hf download no-one/nothing"),
@@ -341,20 +341,22 @@ def test_a_sweep_that_has_ended_is_not_driven_again(begun, monkeypatch, capsys):
 
 
 def test_what_is_wrong_at_an_extension_is_set_right_by_the_extension(refused, begun):
-    message = refused("extend", "begun", "--trials", "2", "--set", "resources.cpus=9999")
+    message = refused("extend", "begun", "--trials", "2", "--set", "resources.cpus_per_worker=9999")
     assert "then: stsweep extend begun --trials 2" in message
 
 
 def test_what_is_wrong_at_a_resume_is_set_right_by_the_resume(refused, begun):
     message = refused("resume", "begun", "--set", "objective.task=stsb", "--data-dir", "nowhere")
     assert "train.objective" in message or "objective.task was" in message
-    message = refused("resume", "begun", "--set", "resources.cpus=9999")
-    assert "resources.cpus: a trial asks 9999 CPUs" in message
+    message = refused("resume", "begun", "--set", "resources.cpus_per_worker=9999")
+    assert "resources.cpus_per_worker: a worker asks 9999 CPUs" in message
     assert "Next: correct it, with --set too, then: stsweep resume begun" in message
 
 
 def test_a_warm_start_that_cannot_be_is_found_by_check_with_all_else(refused):
-    message = refused("check", "spec.yaml", "--set", "sampler.warm_start=[gone]", "--set", "resources.cpus=9999")
+    message = refused(
+        "check", "spec.yaml", "--set", "sampler.warm_start=[gone]", "--set", "resources.cpus_per_worker=9999"
+    )
     assert "there is no sweep 'gone'" in message
     assert "9999 CPUs" in message
 
@@ -466,7 +468,7 @@ def test_a_sweep_whose_limit_is_used_up_starts_nothing(refused, begun, command):
 def test_what_was_not_checked_is_not_written_into_the_record_of_an_ended_sweep(begun, monkeypatch, capsys):
     begun.change(trials=0)
     before = (begun.folder / "spec.yaml").read_text()
-    monkeypatch.setattr(sys, "argv", ["stsweep", "resume", "begun", "--set", "resources.cpus=9999"])
+    monkeypatch.setattr(sys, "argv", ["stsweep", "resume", "begun", "--set", "resources.cpus_per_worker=9999"])
     with pytest.raises(SystemExit):
         main()
     assert (begun.folder / "spec.yaml").read_text() == before

@@ -29,7 +29,7 @@ sampler: {name: random}
 scheduler: {name: none}
 objective: {task: demo, split: dev}
 trials: 4
-resources: {cpus: 1, concurrent: 1, cost_per_hour: 3600}
+resources: {cpus_per_worker: 1, concurrent: 1, cost_per_hour: 3600}
 """
 
 KILLED = """

@@ -24,7 +24,7 @@ train:
   precision: fp32
 scheduler: {name: asha, grace: 400, reduction_factor: 2}
 objective: {task: demo, split: dev}
-resources: {cpus: 1}
+resources: {cpus_per_worker: 1}
 trials: 1
 """
 RUNGS = [400, 800, 1600, 3200, 6400]

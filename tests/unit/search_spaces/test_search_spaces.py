@@ -77,7 +77,7 @@ def test_the_quickstart_needs_no_data_no_gpu_and_no_variable(monkeypatch: pytest
     monkeypatch.delenv("STSWEEP_CORPUS", raising=False)
     spec = load("quickstart")
     assert (spec.objective.task, spec.objective.split) == ("demo", "dev")
-    assert spec.resources.gpus == 0
+    assert spec.resources.gpus_per_worker == 0
     assert spec.train.encoder.name.startswith("package:")
     assert rungs(spec) == (1_600, 3_200, 6_400)
 

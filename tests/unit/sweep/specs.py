@@ -33,7 +33,7 @@ sampler: {name: tpe, startup_trials: 4}
 scheduler: {name: asha, grace: 6400, reduction_factor: 2}
 objective: {task: demo, split: dev, metric: spearman}
 trials: 10
-resources: {cpus: 1, gpus: 0, concurrent: null}
+resources: {cpus_per_worker: 1, gpus_per_worker: 0, concurrent: null}
 data_dir: null
 tracking_uri: null
 """

@@ -179,7 +179,7 @@ def test_all_that_is_missing_is_told_at_once(world: Path) -> None:
         world,
         "data.corpus=corpus.txt,none.txt",
         "encoder.keep_layers=0,6",
-        "resources.cpus=4096",
+        "resources.cpus_per_worker=4096",
         "teacher.name=some/teacher",
         "precision=fp16",
     )
@@ -189,7 +189,7 @@ def test_all_that_is_missing_is_told_at_once(world: Path) -> None:
         "data.corpus",
         "objective",
         "encoder.keep_layers",
-        "resources.cpus",
+        "resources.cpus_per_worker",
         "teacher.name",
     ]
     assert refusal.exit_code is Exit.REFUSED, "not only the model is missing"
@@ -297,11 +297,11 @@ def test_gpus_are_counted_by_the_driver_and_the_visible_ones_only(world: Path, m
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    check(spec_of(world, "resources.gpus=2"))
+    check(spec_of(world, "resources.gpus_per_worker=2"))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert "asks 2 GPUs and there is 1" in str(refused(spec_of(world, "resources.gpus=2")))
+    assert "asks 2 GPUs and there is 1" in str(refused(spec_of(world, "resources.gpus_per_worker=2")))
     monkeypatch.setenv("PATH", str(world))
-    assert "there are 0" in str(refused(spec_of(world, "resources.gpus=1")))
+    assert "there are 0" in str(refused(spec_of(world, "resources.gpus_per_worker=1")))
     with socket.create_server(("127.0.0.1", 0)) as head:
         address = f"ray://127.0.0.1:{head.getsockname()[1]}"
-        assert check(spec_of(world, "resources.gpus=1"), address=address).at_once is None
+        assert check(spec_of(world, "resources.gpus_per_worker=1"), address=address).at_once is None

@@ -111,9 +111,9 @@ def test_trials_at_once_that_exceed_the_memory_are_noted_with_how_many_fit(tmp_p
 
 def test_trials_that_share_a_gpu_share_its_memory(tmp_path: Path) -> None:
     on_gpu = dataclasses.replace(MEASURED, device="cuda", gpu_bytes=30 * GB, gpu_total_bytes=80 * GB)
-    assert estimated(tmp_path, "resources.gpus=1", at_once=8, measured=on_gpu).notes == ()
-    assert estimated(tmp_path, "resources.gpus=0.5", at_once=8, measured=on_gpu).notes == ()
-    (note,) = estimated(tmp_path, "resources.gpus=0.25", at_once=8, measured=on_gpu).notes
+    assert estimated(tmp_path, "resources.gpus_per_worker=1", at_once=8, measured=on_gpu).notes == ()
+    assert estimated(tmp_path, "resources.gpus_per_worker=0.5", at_once=8, measured=on_gpu).notes == ()
+    (note,) = estimated(tmp_path, "resources.gpus_per_worker=0.25", at_once=8, measured=on_gpu).notes
     assert "120 GB" in note and "a GPU has 80 GB" in note and "enough for 2" in note
 
 
@@ -168,8 +168,8 @@ def test_no_cost_is_judged_by_what_another_machine_or_device_measured(tmp_path: 
     with pytest.raises(Refused) as refused:
         check_cost_asked(spec_of(tmp_path, PRICED), 1e9, "stsweep check s", probed=True, address="head:6379")
     assert "the cluster head:6379" in str(refused.value) and "leave --max-cost out" in str(refused.value)
-    asks_gpu = spec_of(tmp_path, PRICED, "resources.gpus=0.5")
-    found = estimated(tmp_path, PRICED, "resources.gpus=0.5")
+    asks_gpu = spec_of(tmp_path, PRICED, "resources.gpus_per_worker=0.5")
+    found = estimated(tmp_path, PRICED, "resources.gpus_per_worker=0.5")
     assert any("measured on the CPU" in note for note in found.notes)
     check_cost(asks_gpu, found, None)
     with pytest.raises(Refused, match="measured on the CPU"):

@@ -203,7 +203,7 @@ def test_five_faults_in_a_row_close_the_sweep_before_they_use_up_its_trials(tmp_
 def test_no_more_is_proposed_than_there_is_room_for_and_a_cluster_may_grow(tmp_path):
     """What is proposed before there is room for it is proposed without the results that come in the meantime."""
     sweep, room = Sweep(tmp_path), [2]
-    sweep.bridge, *_ = make_bridge(sweep.spec, sweep.record, room=lambda: room[0])
+    sweep.bridge, *_ = make_bridge(sweep.spec, sweep.record, room=lambda proposed: len(proposed) < room[0])
     assert [sweep.bridge.suggest(name)["number"] for name in "ab"] == [0, 1]
     assert sweep.bridge.suggest("c") is None
     assert len(sweep.record.trials()) == 2
@@ -232,7 +232,9 @@ def test_the_last_trial_is_proposed_again_too_when_its_worker_dies(tmp_path):
     sweep.bridge.on_trial_complete("a")
     assert sweep.bridge.suggest("d") is None
     sweep.bridge.on_trial_complete("b", error=True)
-    assert sweep.bridge.suggest("e") == second != first
+    again = sweep.bridge.suggest("e")
+    assert again == second | {"attempt": 2}
+    assert again["number"] != first["number"]
     RowLog(sweep.record.trial_folder(1)).append(row(2))
     sweep.bridge.on_trial_complete("e")
     assert sweep.bridge.suggest("f") == Searcher.FINISHED
@@ -295,7 +297,8 @@ def test_a_proposal_is_the_whole_flat_configuration_and_is_on_disk_when_it_is_ma
     sweep = Sweep(tmp_path)
     proposed = sweep.bridge.suggest("ray0")
     (trial,) = sweep.record.trials()
-    assert proposed == {"number": 0, "knobs": trial.config, "attempt": 0}
+    assert proposed == {"number": 0, "knobs": trial.config, "attempt": 1}
+    assert (trial.folder / "attempt").read_text() == "1"
     assert trial.state == "running"
     assert set(trial.point) == {"optim.learning_rate", "encoder.pooling"}
     assert trial.point.items() <= trial.config.items()

@@ -193,8 +193,8 @@ search:
         ("scheduler: {name: ahsa}", "did you mean asha?"),
         ("scheduler: {name: asha}", "scheduler.grace: missing"),
         ("scheduler: {name: asha, grace: 10, reduction_factor: 1}", "above 1"),
-        ("resources: {gpus: 1.5}", "fraction below 1"),
-        ("resources: {cpus: 0}", "above 0"),
+        ("resources: {gpus_per_worker: 1.5}", "fraction below 1"),
+        ("resources: {cpus_per_worker: 0}", "above 0"),
         ("train: {loss: {distillation_weight: 1}}", "teacher.name"),
         ("train: {optim: {batch_size: '64'}}", "'64' is not allowed; give a whole number"),
         ("train: {optim: {batch_size: 64.5}}", "whole number"),
@@ -252,7 +252,13 @@ def test_a_resolved_spec_reads_back_to_an_equal_one(tmp_path: Path) -> None:
 
 def test_the_hash_follows_what_decides_scores_and_nothing_else(tmp_path: Path) -> None:
     base = spec_hash(load(tmp_path, WHOLE))
-    apart = ("name=other", "trials=99", "resources.cpus=2", "resources.cost_per_hour=2", "data_dir=/elsewhere")
+    apart = (
+        "name=other",
+        "trials=99",
+        "resources.cpus_per_worker=2",
+        "resources.cost_per_hour=2",
+        "data_dir=/elsewhere",
+    )
     for same in (*apart, "stop.target=80", "stop.wall_hours=1", "keep_best=1", "checkpoint_seconds=1"):
         assert spec_hash(load(tmp_path, WHOLE, same)) == base
     trials = ("loss.temperature=0.06", "scheduler.grace=3200", "optim.batch_size=32", "sampler.name=random")

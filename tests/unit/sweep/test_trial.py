@@ -29,6 +29,7 @@ from model.encoder import Encoder, load_encoder, saved_config
 from model.errors import InputError
 from sweep.attempt import attempt
 from sweep.breaks import Breaks
+from sweep.deaths import deaths_of
 from sweep.trial import Job, run_trial
 from sweep.trial_record import FLOOR, Row, RowLog, busy_seconds
 from tests.tiny import tiny_encoder_folder
@@ -234,7 +235,7 @@ def test_embeddings_that_are_not_finite_are_a_divergence_though_the_loss_was(hom
 def test_a_fault_of_the_accelerator_ends_the_process_and_leaves_what_it_said(tmp_path, monkeypatch):
     """Every later trial of that process would meet it again; a new process does not. Raised by hand: no GPU here."""
 
-    def fails(job, folder, *_):
+    def fails(job, folder, *_, **__):
         (folder / "error.txt").write_text("Traceback: an illegal memory access\n")
         raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 
@@ -246,7 +247,7 @@ def test_a_fault_of_the_accelerator_ends_the_process_and_leaves_what_it_said(tmp
         finally:
             os._exit(9)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
-    assert (tmp_path / "death.txt").read_text() == "Traceback: an illegal memory access\n"
+    assert deaths_of(tmp_path).said == "Traceback: an illegal memory access"
     assert not (tmp_path / "error.txt").exists(), "it would be taken for the trial's own end"
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +21,10 @@ from sweep.shared import trial as worker
 from sweep.shared.folder import Fenced
 from sweep.shared.root import refresh_all, root_folder
 from sweep.shared.store import StorageFault
-from sweep.shared.trial import TrialFolder, trial_folder
-from sweep.trial_record import RowLog
-from tests.unit.sweep.specs import ABOUT, row
+from sweep.shared.trial import TrialFolder, TrialHome, open_trial
+from sweep.trial import Job
+from sweep.trial_record import RowLog, begin_attempt
+from tests.unit.sweep.specs import ABOUT, RUNGS, row
 
 HOME = Path(__file__).parents[4]
 BIG = bytes(range(256)) * 1024
@@ -51,12 +53,24 @@ def create(root: Path, spec: str = "name: s\n") -> Record:
 
 def begin(record: Record, number: int) -> int:
     record.add_trial(number, {"loss.temperature": 0.25}, {"loss.temperature": 0.25, "seed": 0})
-    return record.share.hand_out(number)
+    return hand_out(record, number)
+
+
+def hand_out(record: Record, number: int) -> int:
+    """As the bridge gives a trial to a worker; which attempt at it this is."""
+    attempt = begin_attempt(record.trial_folder(number))
+    record.share.hand_out(number)
+    return attempt
+
+
+def at_worker(record: Record, number: int, attempt: int, **options):
+    """A worker's folder for the trial, on whichever node."""
+    return open_trial(TrialHome(Path("unused") / f"{number:04d}", attempt, record.share.place), **options)
 
 
 def train(record: Record, number: int, attempt: int, rows: int, **files: bytes) -> None:
     """What a worker does, on whichever node."""
-    with trial_folder(record.share.place, {}, Path("unused"), number, attempt) as at:
+    with at_worker(record, number, attempt) as at:
         write(at, rows, **files)
         at.publish()
 
@@ -142,13 +156,13 @@ def test_a_worker_that_was_cut_off_writes_on_for_nobody(machine):
     record = create(machine("driver"))
     attempt = begin(record, 0)
     machine("lost")
-    with trial_folder(record.share.place, {}, Path("unused"), 0, attempt) as lost:
+    with at_worker(record, 0, attempt) as lost:
         write(lost, 1, checkpoint__state=BIG)
         lost.publish()
         record.share.take_back(0)
-        again = record.share.hand_out(0)
+        again = hand_out(record, 0)
         machine("node")
-        with trial_folder(record.share.place, {}, Path("unused"), 0, again) as at:
+        with at_worker(record, 0, again) as at:
             assert (at.folder / "checkpoint" / "state").read_bytes() == BIG, "it goes on from the last checkpoint"
             write(at, 2)
             at.publish()
@@ -179,7 +193,7 @@ def test_workers_hear_that_the_sweep_pauses_and_those_of_the_next_driver_do_not(
     attempt = begin(record, 0)
 
     def pauses(record: Record, attempt: int, wait_s: float) -> bool:
-        with trial_folder(record.share.place, {}, Path("unused"), 0, attempt) as at:
+        with at_worker(record, 0, attempt) as at:
             deadline = time.monotonic() + wait_s
             while not at.pause.exists() and time.monotonic() < deadline:
                 time.sleep(0.01)
@@ -190,7 +204,7 @@ def test_workers_hear_that_the_sweep_pauses_and_those_of_the_next_driver_do_not(
     record.release()
     record = Record.open(machine("elsewhere"), "s")
     record.drive("stsweep resume s")
-    assert not pauses(record, record.share.hand_out(0), 0.2)
+    assert not pauses(record, hand_out(record, 0), 0.2)
     record.release()
 
 
@@ -279,7 +293,7 @@ def test_a_node_keeps_no_folder_of_an_attempt_whose_process_is_dead(machine, tmp
     assert list(home.iterdir()) == []
     (home / "0007-3").mkdir()
     (home / "0007-3" / "weights").write_bytes(BIG)
-    (home / "0007-3.lock").touch()
+    (home / "0007-3.lock").touch()  # its lock went with its process
     train(record, 0, attempt, 2)
     assert list(home.iterdir()) == []
     record.release()
@@ -291,7 +305,7 @@ def test_a_damaged_checkpoint_costs_the_training_and_not_the_trial(machine, uri,
     train(record, 0, attempt, 1, checkpoint__state=BIG)
     (name,) = there(uri, "object")
     (tmp_path / "there" / name).write_bytes(BIG[:-1])
-    with trial_folder(record.share.place, {}, Path("unused"), 0, record.share.hand_out(0)) as at:
+    with at_worker(record, 0, hand_out(record, 0)) as at:
         assert len(RowLog(at.folder).read()) == 1
         assert not (at.folder / "checkpoint").exists()
         assert "checkpoint/state has 262143 bytes" in (at.folder / "note.txt").read_text()
@@ -299,9 +313,10 @@ def test_a_damaged_checkpoint_costs_the_training_and_not_the_trial(machine, uri,
 
 
 def test_a_trial_in_a_plain_folder_is_where_it_was(tmp_path):
-    with trial_folder(None, {}, tmp_path / "0007", 7, 0) as at:
-        at.publish()
-        assert (at.folder, at.pause) == (tmp_path / "0007", None)
+    job = Job(rungs=RUNGS, task="demo", split="dev", metric="spearman", data_dir=None, threads=1)
+    with open_trial(TrialHome(tmp_path / "0007", 1)) as at:
+        assert at.folder == tmp_path / "0007"
+        assert at.job(job) is job
     assert list(tmp_path.iterdir()) == []
 
 
@@ -311,3 +326,47 @@ def test_the_manifest_is_plain_json_of_texts(machine, uri, tmp_path):
     files = json.loads((tmp_path / "there" / name).read_text())["files"]
     assert files["spec.yaml"] == {"text": "name: s\n"}
     assert [json.loads(line).keys() for line in files["sessions.jsonl"]["text"].splitlines()][1] == {"pid", "ended"}
+
+
+class Several:
+    """Ranks that are threads of this process."""
+
+    are_several = True
+
+    def __init__(self, rank: int, barrier: threading.Barrier) -> None:
+        self.is_first, self._barrier = rank == 0, barrier
+
+    def agree(self, question) -> bool:
+        self._barrier.wait(10)
+        return True
+
+
+def test_all_ranks_go_on_from_the_same_checkpoint_and_the_first_alone_writes(machine):
+    record = create(machine("driver"))
+    lost = begin(record, 0)
+    train(record, 0, lost, 1, checkpoint__state=BIG)
+    attempt, barrier, found = hand_out(record, 0), threading.Barrier(3), {}
+
+    def rank(number: int) -> None:
+        with at_worker(record, 0, attempt, ranks=Several(number, barrier)) as at:
+            found[number] = (at.folder, (at.folder / "checkpoint" / "state").read_bytes())
+            barrier.wait(10)
+            if number == 1:
+                write(at, 3)
+                at.publish()
+            barrier.wait(10)
+
+    threads = [threading.Thread(target=rank, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({folder for folder, _ in found.values()}) == 3, "they may be on three nodes"
+    assert {content for _, content in found.values()} == {BIG}
+    with at_worker(record, 0, attempt, role="judges") as at:
+        (at.folder / "error.txt").write_text("no memory")
+        at.publish()
+    record.share.take_back(0)
+    folder = record.trial_folder(0)
+    assert ((folder / "error.txt").read_text(), len(RowLog(folder).read())) == ("no memory", 1)
+    record.release()
