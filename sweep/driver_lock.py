@@ -30,21 +30,23 @@ class DriverLock:
         self._folder, self._share = folder, share
         self._lock = FileLock(folder / "lock")
 
-    def acquire(self, command: str) -> None:
+    def acquire(self, command: str, *, is_new: bool = False) -> None:
         """Become the sweep's driver, until `release` or the end of this process.
 
         Args:
             command: what was typed, kept beside the start in `sessions.jsonl`.
+            is_new: its folder was just made; at a URI another machine may have been quicker.
 
         Raises:
             Unreachable: another process drives it; nothing was changed.
+            Refused: it is there already at the URI.
         """
         try:
             self._lock.acquire(timeout=_READER_S)
         except Timeout:
             raise self._held() from None
         try:
-            self._share.take()
+            self._share.take(is_new=is_new)
         except BaseException:
             self._lock.release()
             raise

@@ -40,8 +40,9 @@ from sweep.driver_lock import DriverLock, why_unsafe
 from sweep.errors import Problem, Refused
 from sweep.files import read_json, repair_lines, write_json, write_whole
 from sweep.record_faults import check_facts, check_numbers
-from sweep.root import argument, make_folder, name_is_taken, no_such_sweep, said_root, sweep_names
+from sweep.root import argument, make_folder, no_such_sweep, sweep_names
 from sweep.shared.root import refresh, share_of
+from sweep.trial_folder import remove_leftovers
 from sweep.trial_record import RowLog, Trial, TrialState, read_trial
 
 FORMAT = 4
@@ -86,13 +87,10 @@ class Record:
         folder = make_folder(root, name)
         record = cls(folder)
         try:
-            record._lock.acquire(str(about.get("command", "")))
-        except Refused:  # of another machine's driver, at the same URI
+            record._lock.acquire(str(about.get("command", "")), is_new=True)
+        except Refused:  # another machine had the name at the same URI
             shutil.rmtree(folder)
             raise
-        if record.share.is_there():
-            record.release()
-            raise name_is_taken(folder)
         (folder / "trials").mkdir()
         write_whole(folder / "spec.yaml", spec_yaml)
         if warm_start:
@@ -151,7 +149,7 @@ class Record:
                 continue
             repair_lines(RowLog(folder).path)
             if (folder / "end.json").exists():
-                _remove_leftovers(folder)
+                remove_leftovers(folder)
                 self.share.settle(int(folder.name))
 
     @property
@@ -168,11 +166,6 @@ class Record:
         """Change facts of `about`: the number of trials, the slots."""
         write_json(self.folder / "sweep.json", self.about | facts)
         self.share.publish()
-
-    @property
-    def place(self) -> str:
-        """Where the record is, for a person."""
-        return f"{said_root(self.folder.parent)}/{self.name}"
 
     @property
     def argument(self) -> str:
@@ -250,7 +243,7 @@ class Record:
         write_json(folder / "end.json", {"state": state, "reason": reason, "time": time.time()})
         self.share.publish(number)
         self.share.settle(number)
-        _remove_leftovers(folder)
+        remove_leftovers(folder)
 
     def drop_encoder(self, number: int) -> None:
         """Remove a trial's encoder; its rows stay."""
@@ -306,9 +299,3 @@ class Record:
         """What `write_baselines` wrote; empty before that."""
         path = self.folder / "baselines.json"
         return read_json(path) if path.exists() else {}
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """What an ended trial's attempts left: nothing continues from it any more."""
-    for name in ("checkpoint", ".checkpoint.part", ".checkpoint.old", ".encoder"):
-        shutil.rmtree(folder / name, ignore_errors=True)

@@ -27,6 +27,11 @@ def said_root(root: Path) -> str:
     return uri_of(root) or str(root)
 
 
+def said_place(folder: Path) -> str:
+    """Where the record of a sweep's folder is, for a person."""
+    return f"{said_root(folder.parent)}/{folder.name}"
+
+
 def sweep_names(root: Path) -> list[str]:
     """Names of the sweeps in a root, the one that was driven last at the end; none where there is no such folder.
 

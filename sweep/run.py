@@ -17,7 +17,7 @@ from sweep.ledger import ledger_until_now
 from sweep.placement import fitting
 from sweep.record import Record
 from sweep.resources import slots, smallest
-from sweep.root import check_absolute, check_name
+from sweep.root import check_absolute, check_name, said_place
 from sweep.say import say
 from sweep.show import going_on_text, outcome_text
 from sweep.signals import Signals
@@ -240,7 +240,7 @@ def _send_the_rest(mirror: Mirror, signalled: Exit | None = None) -> None:
 def _drive(
     spec: SweepSpec, record: Record, address: str | None, mirror: Mirror, signals: Signals, more_trials: int
 ) -> str | None:
-    say(f"sweep {record.name}: starting Ray; the record is {record.place}", sys.stderr)
+    say(f"sweep {record.name}: starting Ray; the record is {said_place(record.folder)}", sys.stderr)
     say(f"Ctrl-C closes it; killed or closed, it goes on by: stsweep resume {record.argument}", sys.stderr)
     with ray_session(address, record, dashboard=needs_dashboard(spec)) as cluster:
         signals.install()

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -29,15 +28,13 @@ from typing import Any
 
 from sweep.errors import Problem
 from sweep.files import STORAGE, read_json, write_json, write_whole
+from sweep.shared.names import Number, claim_name, manifest_name, manifests_among, object_name, parsed
 from sweep.shared.store import StorageFault, Store
 
-Number = tuple[int, int]
-"""Of a writer, and of its manifest."""
 Choose = Callable[[str], bool]
 """Whether a file is meant, by its path in the folder."""
 
 FORMAT = 1
-_NAME = re.compile(r"(claim|manifest|object)-(\d{12})(?:-(\d{6}))?(?:-\d{4})?(?:\.json)?")
 _TEXT_BYTES = 64 * 1024
 """Up to here a text is in the manifest."""
 
@@ -89,12 +86,12 @@ class SharedFolder:
         Raises:
             DamagedError: what a manifest names is not there or altered.
         """
-        manifests = _manifests(self._names() if names is None else names)
+        manifests = manifests_among(self._names() if names is None else names)
         while True:
             try:
                 return self._pull(wanted, manifests)
             except (FileNotFoundError, DamagedError) as error:
-                before, manifests = manifests, _manifests(self._names())
+                before, manifests = manifests, manifests_among(self._names())
                 if manifests == before:  # else a writer has replaced what was about to be read
                     raise error if isinstance(error, DamagedError) else self._damaged(str(error)) from error
 
@@ -175,7 +172,7 @@ class SharedFolder:
     def claim(self, writer: int) -> None:
         """As `write_as`, and older writers remove nothing any more; `pull` afterwards."""
         self.write_as(writer)
-        self._store.write(f"claim-{writer:012d}", b"")
+        self._store.write(claim_name(writer), b"")
 
     def push(self) -> None:
         """Make the copy what `local` is; when this returns, it is durable. Nothing is sent that has not changed.
@@ -198,7 +195,7 @@ class SharedFolder:
 
     def is_newest(self) -> bool:
         """Whether nobody has written since this writer did."""
-        manifests = _manifests(self._names())
+        manifests = manifests_among(self._names())
         return bool(manifests) and manifests[-1][0] == self._number
 
     def has(self, chosen: Choose) -> bool:
@@ -232,7 +229,7 @@ class SharedFolder:
         if file.stat().st_size <= _TEXT_BYTES:
             with suppress(UnicodeDecodeError):
                 return {"text": file.read_bytes().decode()}
-        name = f"object-{self._writer:012d}-{sequence:06d}-{place:04d}"
+        name = object_name((self._writer, sequence), place)
         count, digest = self._store.upload(name, file)
         return {"object": name, "bytes": count, "sha256": digest}
 
@@ -241,7 +238,7 @@ class SharedFolder:
             return
         number = (self._writer, sequence)
         manifest = {"format": FORMAT, "files": files}
-        self._store.write(_manifest(number), (json.dumps(manifest, indent=1) + "\n").encode())
+        self._store.write(manifest_name(number), (json.dumps(manifest, indent=1) + "\n").encode())
         self._number, self._files = number, files
         self._here = {path: about for path, about in self._here.items() if path in files}
         self._note()
@@ -249,7 +246,7 @@ class SharedFolder:
 
     def _tidy(self) -> None:
         """Remove what the newest manifest has replaced, unless a newer writer may be reading it."""
-        found = list(_parsed(self._names()))
+        found = list(parsed(self._names()))
         if max(number[0] for _, number, _ in found) > self._writer:
             raise Fenced(
                 [
@@ -261,7 +258,7 @@ class SharedFolder:
                 next="nothing: whoever took it over goes on",
             )
         needed = {entry["object"] for entry in self._files.values() if "object" in entry}
-        needed |= {_manifest(self._number), f"claim-{self._writer:012d}"}
+        needed |= {manifest_name(self._number), claim_name(self._writer)}
         self._store.remove(name for _, number, name in found if name not in needed and number <= self._number)
 
     def _names(self) -> list[str]:
@@ -298,20 +295,3 @@ class SharedFolder:
 def _about(file: Path) -> list[int]:
     stat = file.stat()
     return [stat.st_size, stat.st_mtime_ns]
-
-
-def _manifest(number: Number) -> str:
-    return f"manifest-{number[0]:012d}-{number[1]:06d}.json"
-
-
-def _manifests(names: Sequence[str]) -> list[tuple[Number, str]]:
-    """Those there are, the newest last."""
-    return sorted((number, name) for kind, number, name in _parsed(names) if kind == "manifest")
-
-
-def _parsed(names: Sequence[str]) -> Iterator[tuple[str, Number, str]]:
-    """Kind, number and name of this module's objects; nothing else is touched."""
-    for name in names:
-        if match := _NAME.fullmatch(name):
-            kind, writer, sequence = match.groups()
-            yield kind, (int(writer), int(sequence or 0)), name

@@ -17,7 +17,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from sweep.errors import Problem, Unreachable
+from sweep.errors import Problem, Refused, Unreachable
 from sweep.files import STORAGE
 from sweep.shared.copy import AT_ONCE, SNAPSHOT, SweepCopy
 from sweep.shared.folder import SharedFolder
@@ -49,7 +49,7 @@ class Unshared:
     lost: str | None = None
     uri: str | None = None
 
-    def take(self) -> None: ...
+    def take(self, *, is_new: bool = False) -> None: ...
 
     def begin(self, session: int) -> None: ...
 
@@ -75,9 +75,6 @@ class Unshared:
 
     def discard(self) -> None: ...
 
-    def is_there(self) -> bool:
-        return False
-
     def is_held_elsewhere(self) -> bool:
         return False
 
@@ -102,11 +99,15 @@ class SharedSweep(SweepCopy, Unshared):
         self._news: set[int] = set()
         self._ending = threading.Event()
 
-    def take(self) -> None:
+    def take(self, *, is_new: bool = False) -> None:
         """Take the lease, then bring the copy here up to date.
+
+        Args:
+            is_new: there should be no such sweep yet.
 
         Raises:
             Unreachable: another process drives the sweep.
+            Refused: it is new, and there all the same.
             StorageFault: the store refuses, or does not answer.
         """
         lease = Lease(self._store.folder("lease"), self._lose)
@@ -124,6 +125,11 @@ class SharedSweep(SweepCopy, Unshared):
         (self._local / SNAPSHOT).unlink(missing_ok=True)
         try:
             self.pull()
+            if is_new and self.is_there():
+                raise Refused(
+                    [Problem("was made a moment ago; nothing was changed there", self._store.place, key="--name")],
+                    next=f"stsweep run SPEC --name NEW --root {shlex.quote(self._uri)}",
+                )
         except BaseException:
             self.release()
             raise

@@ -170,18 +170,22 @@ def test_a_sweep_goes_on_on_machine_after_machine_as_if_nothing_had_been(
             each.clean()
 
 
-def test_the_workers_of_a_cluster_get_the_keys_which_are_written_nowhere(head, workshop, environment, storage, stsweep):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_workers_of_a_cluster_get_the_keys_which_are_written_nowhere(
+    workers, head, workshop, environment, storage, stsweep
+):
     """The head's nodes have no keys of their own, and the server refuses who has none."""
     machine(workshop, environment, storage, "d").clean()
-    cache = workshop / "cache-keys"
+    name, cache = f"keys{workers}", workshop / f"cache-keys{workers}"
     variables = head.environment | storage.variables | {"STSWEEP_CACHE": str(cache)}
-    changes = ("--set", "trials=2", "--set", "budget.sentences=800", "--set", "scheduler.grace=400")
-    root = f"s3://{BUCKET}/keys"
+    changes = ("trials=1", "budget.sentences=800", "scheduler.grace=400", f"resources.workers={workers}")
     ran = stsweep(
-        "run", "shared.yaml", "--name", "keys", "--address", head.address, "--root", root, *changes, **variables
+        *("run", "shared.yaml", "--name", name, "--address", head.address, "--root", f"s3://{BUCKET}/keys"),
+        *(part for change in changes for part in ("--set", change)),
+        **variables,
     )
     assert ran.returncode == 0, ran.stderr
-    assert len([name for name in storage.names("keys/keys/trials") if "trained/manifest" in name]) == 2
+    assert {"rows.jsonl", "encoder/model.safetensors"} <= storage.files(f"keys/{name}/trials/0000/trained").keys()
     secret = storage.keys["AWS_SECRET_ACCESS_KEY"].encode()
     assert secret not in (ran.stdout + ran.stderr).encode()
     assert not [name for name in storage.names() if secret in storage.read(name)]
@@ -190,6 +194,7 @@ def test_the_workers_of_a_cluster_get_the_keys_which_are_written_nowhere(head, w
     assert any(file.name == "mlflow.db" for file in files)
     assert any("runtime_env" in file.name for file in files), "where Ray logs the variables that it is given"
     assert [str(file) for file in files if secret in file.read_bytes()] == []
+    assert not list((cache / "trials").glob("*/*/*")), "no worker leaves a folder behind"
 
 
 PUSH = """

@@ -16,7 +16,7 @@ import pytest
 from sweep.errors import Refused, Unreachable
 from sweep.files import write_json
 from sweep.record import Record
-from sweep.root import argument
+from sweep.root import argument, make_folder
 from sweep.shared import trial as worker
 from sweep.shared.folder import Fenced
 from sweep.shared.root import refresh_all, root_folder
@@ -131,6 +131,17 @@ def test_a_second_driver_is_refused_on_any_machine_and_changes_nothing(machine, 
     other.drive("stsweep resume s")
     assert len(other.sessions()) == 2
     other.release()
+
+
+def test_of_two_machines_that_make_one_name_at_once_the_later_one_changes_nothing(machine, uri):
+    root = machine("late")
+    folder = make_folder(root, "s")  # it has looked, and the name was free
+    create(machine("driver")).release()
+    before = there(uri)
+    late = Record(folder)
+    with pytest.raises(Refused, match="was made a moment ago"):
+        late._lock.acquire("stsweep run", is_new=True)
+    assert there(uri) == before
 
 
 def test_a_trial_is_judged_by_what_its_worker_wrote_and_keeps_no_checkpoint(machine, uri):
