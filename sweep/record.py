@@ -234,8 +234,7 @@ class Record:
 
     def notes(self, number: int) -> dict[str, Any]:
         """The sampler's notes on a trial."""
-        notes: dict[str, Any] = read_json(self.trial_folder(number) / "trial.json").get("notes", {})
-        return notes
+        return dict(read_json(self.trial_folder(number) / "trial.json").get("notes", {}))
 
     def end_trial(self, number: int, state: TrialState, reason: str | None = None) -> None:
         """Write the final state of a trial. Its checkpoint goes: nothing continues from it any more."""
