@@ -161,8 +161,8 @@ class Lease:
                     why = "it was removed"
                     break
                 self._write()
-            except StorageFault as fault:
-                why = fault.problems[0].message
+            except (StorageFault, OSError) as fault:
+                why = fault.problems[0].message if isinstance(fault, StorageFault) else str(fault)
                 continue
             if not self.is_held():  # written too late: somebody else may have found it expired before
                 break

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from model.cache import sync
 from sweep.errors import Problem, Unreachable
-from sweep.files import STORAGE
+from sweep.files import STORAGE, disk_fault
 from sweep.shared.uri import place_of
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ class Stored:
 class Store:
     """A folder in a store, and what can be done there.
 
-    Every method raises `StorageAway` where nothing answers, `StorageFault` where it is refused, and FileNotFoundError
-    where an object is not there.
+    Every method raises `StorageAway` where nothing answers, `StorageFault` where it is refused, FileNotFoundError where
+    an object is not there, and another OSError where a disk is full or fails.
     """
 
     uri: str
@@ -179,6 +179,8 @@ class Store:
         except FileNotFoundError:
             raise
         except OSError as error:
+            if disk_fault(error) is not None:  # waiting makes no room
+                raise
             raise _fault(self.uri, str(error)) from error
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import threading
 from collections.abc import Callable
@@ -9,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from sweep.files import disk_fault
 from sweep.shared.folder import DamagedError, Fenced, SharedFolder
-from sweep.shared.store import Store, open_store
+from sweep.shared.store import Store, open_store, patiently
 
 BIG = bytes(range(256)) * 1024
 """No text, so that it is an object of its own."""
@@ -235,3 +238,17 @@ def test_an_object_that_is_not_what_its_manifest_says_is_named(how, tmp_path, st
         seen(tmp_path, store)
     assert str(store.path) in str(error.value)
     assert not (tmp_path / "reader" / "checkpoint" / "weights").exists()
+
+
+def test_a_disk_that_is_full_is_said_to_be_so_at_once(tmp_path, store, monkeypatch):
+    """The store's own is a folder too, under file://; nobody waits for it."""
+
+    def full(file: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+
+    mine = writer(tmp_path, store, 1)
+    fill(mine, rows_jsonl="1\n")
+    monkeypatch.setattr("sweep.shared.store.sync", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        patiently(mine.push, 60)
+    assert disk_fault(error.value) == "a disk's fault: No space left on device"
