@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sweep.driver_lock import DriverLock
 from sweep.root import sweep_names
 from sweep.run import resume, run
+from sweep.shared.root import refresh
 
 if TYPE_CHECKING:
     from sweep.errors import Exit
@@ -36,6 +37,7 @@ def run_or_resume(
         Refused, Unreachable: as `run` and `resume`; a sweep of another spec is refused as `resume` does.
     """
     name = spec.name if name is None else name
+    refresh(root, name)
     if name in sweep_names(root):
         return resume(root, name, spec=spec, address=address, command=command, trust_remote_code=trust_remote_code)
     _remove_torn(root / name)

@@ -270,6 +270,7 @@ class _Attempt:
         if row.is_end and not self._job.checkpoint_every_rung:
             shutil.rmtree(self._checkpoint, ignore_errors=True)
         said = {name: getattr(row, name) for name in REPORTED}
+        self._watch.wait(self._job.publish)
         try:
             self._watch.wait(lambda: self._report(said))
         except SystemExit as stopped:
@@ -295,6 +296,7 @@ class _Attempt:
             at.save(self._checkpoint)
             self.note_busy()
             self._breaks.saved()
+            self._watch.wait(self._job.publish)
 
     def note_busy(self) -> None:
         """Keep how long it has run, where no row says it."""

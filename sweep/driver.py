@@ -23,6 +23,8 @@ from sweep.guard import HOME, SIBLINGS
 from sweep.placement import Ask, Node
 from sweep.record import Record
 from sweep.resources import Cluster, ask_of, asks_of, has_room, threads
+from sweep.shared.keys import PLACES, keep_secrets_from_logs, secrets_here
+from sweep.shared.trial import TrialHome, open_trial
 from sweep.signals import Signals
 from sweep.trial import Job, run_trial
 from sweep.worker_group import run_on_workers
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 PASSED_ON = (
     *("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "TRANSFORMERS_OFFLINE"),
     *("STSWEEP_CACHE", "XDG_CACHE_HOME", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"),
+    *PLACES,
 )
 """Variables of the driver that its workers need; Ray gives a worker the environment of its node, not of its driver."""
 
@@ -177,18 +180,25 @@ def run_trials(spec: SweepSpec, record: Record, job: Job, cluster: Cluster | Non
     bridge, scheduler, closing = make_bridge(spec, record, room=partial(_has_room, spec, cluster))
     folder, resources = record.folder.resolve(), spec.resources
 
-    def trial(config: dict[str, Any]) -> None:
+    place = record.share.place
+
+    def trial(config: dict[str, Any], keys: Mapping[str, str]) -> None:
         knobs, number = config["knobs"], config["attempt"]
         ask = ask_of(resources, knobs)
-        own, where = replace(job, threads=threads(ask)), folder / "trials" / f"{config['number']:04d}"
-        if ask.workers == 1:
-            run_trial(own, where, knobs, tune.report, number=number)
-        else:
-            run_on_workers(own, ask, where, knobs, number, tune.report, storage=folder / "ray")
+        own = replace(job, threads=threads(ask))
+        home = TrialHome(folder / "trials" / f"{config['number']:04d}", number, place, keys)
+        if ask.workers > 1:
+            run_on_workers(own, ask, home, knobs, tune.report, storage=folder / "ray")
+            return
+        with open_trial(home) as at:
+            run_trial(at.job(own), at.folder, knobs, tune.report, number=number)
 
     shutil.rmtree(record.folder / "ray", ignore_errors=True)  # of an earlier driver; Ray would write over it
     tuner = tune.Tuner(
-        tune.with_resources(trial, lambda config: _bundle(ask_of(resources, config["knobs"]))),
+        tune.with_resources(
+            tune.with_parameters(trial, keys=secrets_here() if place else {}),
+            lambda config: _bundle(ask_of(resources, config["knobs"])),
+        ),
         tune_config=tune.TuneConfig(
             search_alg=bridge,
             scheduler=scheduler,
@@ -204,7 +214,9 @@ def run_trials(spec: SweepSpec, record: Record, job: Job, cluster: Cluster | Non
             callbacks=[_quiet()],
         ),
     )
+    keep_secrets_from_logs()
     signals.close = closing.close
+    record.share.watch(closing.close)
     # "Trials did not complete": Tune's name for one whose worker died, and which the bridge proposed again.
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     tuner.fit()

@@ -1,11 +1,11 @@
 """Who drives a sweep: one process at a time, known by host and pid, and how long all of them have driven it.
 
-The lock is the kernel's: it goes with its process, however that ends, so a killed driver leaves no lock behind.
+The lock is the kernel's: it goes with its process, however that ends, so a killed driver leaves no lock behind. Of a
+sweep whose root is a URI it is the lock of this machine, and a lease at the URI that of all (`sweep.shared.lease`).
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 import time
@@ -15,8 +15,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sweep.errors import Problem, Unreachable
-from sweep.files import append_json_line, read_json, read_json_lines, write_json
+from sweep.files import append_json_line, is_locked, read_json, read_json_lines, write_json
 from sweep.root import argument
+from sweep.shared.sweep import Unshared
 
 _READER_S = 0.5
 """A reading command holds the lock for a moment, to see whether somebody does; a driver waits that out."""
@@ -25,49 +26,47 @@ _READER_S = 0.5
 class DriverLock:
     """The lock of one sweep's folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, share: Unshared) -> None:
+        self._folder, self._share = folder, share
         self._lock = FileLock(folder / "lock")
 
-    def acquire(self, command: str) -> None:
+    def acquire(self, command: str, *, is_new: bool = False) -> None:
         """Become the sweep's driver, until `release` or the end of this process.
 
         Args:
             command: what was typed, kept beside the start in `sessions.jsonl`.
+            is_new: its folder was just made; at a URI another machine may have been quicker.
 
         Raises:
             Unreachable: another process drives it; nothing was changed.
+            Refused: it is there already at the URI.
         """
         try:
             self._lock.acquire(timeout=_READER_S)
         except Timeout:
             raise self._held() from None
+        try:
+            self._share.take(is_new=is_new)
+        except BaseException:
+            self._lock.release()
+            raise
         me = {"pid": os.getpid(), "host": os.uname().nodename, "started": time.time(), "command": command}
         write_json(self._folder / "driver.json", me)
         append_json_line(self._folder / "sessions.jsonl", me)
+        self._share.begin(len(self.sessions()))
 
     def release(self) -> None:
         """Let go of the sweep; the end of this driver's time is noted beside its start."""
         try:
             if self._lock.is_locked:
                 append_json_line(self._folder / "sessions.jsonl", {"pid": os.getpid(), "ended": time.time()})
+            self._share.release()
         finally:
             self._lock.release()
 
     def is_held(self) -> bool:
         """Whether a driver holds the sweep now, in this process or another."""
-        if self._lock.is_locked:
-            return True
-        try:
-            handle = (self._folder / "lock").open("rb")
-        except FileNotFoundError:
-            return False
-        with handle:  # filelock's own would have to write, and a reader of another user's sweep may not
-            try:
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        return self._lock.is_locked or is_locked(self._folder / "lock") or self._share.is_held_elsewhere()
 
     def driver(self) -> dict[str, Any]:
         """Who holds the sweep, or held it last: `pid` and `host`, both "?" where nobody has yet."""

@@ -148,6 +148,7 @@ def sweep_entries(record: Record, lexical: LexicalSource, *, trust_remote_code: 
             next=f"stsweep status {record.argument}",
         )
     config = TrainConfig.from_flat(best.config)
+    record.share.fetch_encoder(best.number)
     folder = best.folder / "encoder"
     entries: Entries = {
         f"{record.name} {best.number:04d}": lambda: load(saved_config(folder), trust_remote_code),

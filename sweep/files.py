@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from model.cache import sync
 from sweep.errors import Problem, Refused
 
 _DISK_FAULTS = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)))
+
+STORAGE = "the shared storage"
+"""How a message begins that tells of a root at a URI (`sweep.shared.store`)."""
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -75,14 +79,32 @@ def repair_lines(path: Path) -> None:
             _cut_torn_line(file)
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock of a lock file; filelock's own look would have to write."""
+    try:
+        handle = path.open("rb")
+    except FileNotFoundError:
+        return False
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def disk_fault(error: BaseException | str) -> str | None:
-    """What the system said of a disk that is full or fails, in an error or one that it came of; None of another error.
+    """What was said of a disk that is full or fails, or of shared storage, in an error or one that it came of.
+
+    None of another error.
 
     Known by the words: safetensors raises an error of its own with them, and Ray's hold tracebacks as text.
     """
     for words in _DISK_FAULTS:
         if words in str(error):
             return f"a disk's fault: {words}"
+    if STORAGE in str(error):
+        return STORAGE + str(error).partition(STORAGE)[2].partition("\n")[0]
     came_of = None if isinstance(error, str) else error.__cause__ or error.__context__
     return None if came_of is None else disk_fault(came_of)
 

@@ -88,6 +88,7 @@ class LimitedScheduler(RungScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         action = super().on_trial_result(tune_controller, trial, result)
         self._ledger.add_busy(trial.config["number"], result["busy_seconds"], self._workers(trial))
+        self._record.share.note(trial.config["number"])
         self.close_at_limit()
         return action
 

@@ -41,7 +41,9 @@ from sweep.errors import Problem, Refused
 from sweep.files import read_json, repair_lines, write_json, write_whole
 from sweep.record_faults import check_facts, check_numbers
 from sweep.root import argument, make_folder, no_such_sweep, sweep_names
-from sweep.trial_record import RowLog, Trial, TrialState, busy_seconds
+from sweep.shared.root import refresh, share_of
+from sweep.trial_folder import remove_leftovers
+from sweep.trial_record import RowLog, Trial, TrialState, read_trial
 
 FORMAT = 4
 
@@ -51,7 +53,8 @@ class Record:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._lock = DriverLock(folder)
+        self.share = share_of(folder)
+        self._lock = DriverLock(folder, self.share)
         self._ended: dict[Path, Trial] = {}
 
     @property
@@ -82,14 +85,19 @@ class Record:
             Refused: the name is taken or is none, or the root cannot be written to. Nothing there is touched.
         """
         folder = make_folder(root, name)
-        (folder / "trials").mkdir()
         record = cls(folder)
-        record._lock.acquire(str(about.get("command", "")))
+        try:
+            record._lock.acquire(str(about.get("command", "")), is_new=True)
+        except Refused:  # another machine had the name at the same URI
+            shutil.rmtree(folder)
+            raise
+        (folder / "trials").mkdir()
         write_whole(folder / "spec.yaml", spec_yaml)
         if warm_start:
             write_json(folder / "warm_start.json", warm_start)
         # Last, for it makes the folder a sweep.
         write_json(folder / "sweep.json", {"format": FORMAT, "created": time.time(), "slots": None} | dict(about))
+        record.share.publish(surely=True)
         return record
 
     @classmethod
@@ -100,6 +108,7 @@ class Record:
             Refused: there is none of that name (the nearest one is offered), a newer program wrote it, or it is
                 damaged.
         """
+        refresh(root, name)
         if name not in sweep_names(root):
             raise no_such_sweep(root, name)
         record = cls(root / name)
@@ -133,13 +142,15 @@ class Record:
         self._lock.acquire(command)
         self.resume_trials()
         self.change(closed=None)
+        self.share.publish(surely=True)
         for folder in self._numbered():
             if not (folder / "trial.json").exists():  # killed before it was written: no trial of that number has begun
                 shutil.rmtree(folder)
                 continue
             repair_lines(RowLog(folder).path)
             if (folder / "end.json").exists():
-                _remove_leftovers(folder)
+                remove_leftovers(folder)
+                self.share.settle(int(folder.name))
 
     @property
     def about(self) -> dict[str, Any]:
@@ -149,10 +160,12 @@ class Record:
     def write_spec(self, spec_yaml: str) -> None:
         """Replace the resolved spec, whose places or limits have changed."""
         write_whole(self.folder / "spec.yaml", spec_yaml)
+        self.share.publish()
 
     def change(self, **facts: Any) -> None:
         """Change facts of `about`: the number of trials, the slots."""
         write_json(self.folder / "sweep.json", self.about | facts)
+        self.share.publish()
 
     @property
     def argument(self) -> str:
@@ -161,6 +174,7 @@ class Record:
 
     def discard(self) -> None:
         """Remove a record that `create` has just made and in which nothing has begun."""
+        self.share.discard()
         self._lock.release()
         shutil.rmtree(self.folder)
 
@@ -180,6 +194,7 @@ class Record:
     def pause_trials(self, why: str) -> None:
         """Ask every running trial to save a checkpoint and end."""
         write_whole(self.pause_file, why + "\n")
+        self.share.pause()
 
     def resume_trials(self) -> None:
         """Take that back."""
@@ -214,22 +229,25 @@ class Record:
         folder.mkdir(parents=True)
         about = {"number": number, "point": point, "config": config, "bracket": bracket, "notes": notes or {}}
         write_json(folder / "trial.json", about)
+        self.share.publish(number, surely=True)
         return folder
 
     def notes(self, number: int) -> dict[str, Any]:
         """The sampler's notes on a trial."""
-        notes: dict[str, Any] = read_json(self.trial_folder(number) / "trial.json").get("notes", {})
-        return notes
+        return dict(read_json(self.trial_folder(number) / "trial.json").get("notes", {}))
 
     def end_trial(self, number: int, state: TrialState, reason: str | None = None) -> None:
         """Write the final state of a trial. Its checkpoint goes: nothing continues from it any more."""
         folder = self.trial_folder(number)
         write_json(folder / "end.json", {"state": state, "reason": reason, "time": time.time()})
-        _remove_leftovers(folder)
+        self.share.publish(number)
+        self.share.settle(number)
+        remove_leftovers(folder)
 
     def drop_encoder(self, number: int) -> None:
         """Remove a trial's encoder; its rows stay."""
         shutil.rmtree(self.trial_folder(number) / "encoder", ignore_errors=True)
+        self.share.drop_encoder(number)
 
     def trials(self) -> list[Trial]:
         """Every trial, by number; those without an end are running, or interrupted when no driver is there."""
@@ -257,21 +275,8 @@ class Record:
     def _trial(self, folder: Path, unfinished: TrialState) -> Trial:
         if folder in self._ended:  # what has ended does not change, and a follower asks every second
             return self._ended[folder]
-        end = read_json(folder / "end.json") if (folder / "end.json").exists() else {}
-        about = read_json(folder / "trial.json")
-        rows = RowLog(folder).read()
-        trial = Trial(
-            number=about["number"],
-            point=about["point"],
-            config=about["config"],
-            rows=rows,
-            state=end.get("state", unfinished),
-            reason=end.get("reason"),
-            folder=folder,
-            ended=end.get("time"),
-            busy_seconds=busy_seconds(folder, rows),
-        )
-        if end:
+        trial = read_trial(folder, unfinished)
+        if trial.ended is not None:
             self._ended[folder] = trial
         return trial
 
@@ -287,14 +292,9 @@ class Record:
     def write_baselines(self, baselines: dict[str, float | None]) -> None:
         """Scores on the objective's split of encoders that were not trained here, by name."""
         write_json(self.folder / "baselines.json", baselines)
+        self.share.publish()
 
     def baselines(self) -> dict[str, float | None]:
         """What `write_baselines` wrote; empty before that."""
         path = self.folder / "baselines.json"
         return read_json(path) if path.exists() else {}
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """What an ended trial's attempts left: nothing continues from it any more."""
-    for name in ("checkpoint", ".checkpoint.part", ".checkpoint.old", ".encoder"):
-        shutil.rmtree(folder / name, ignore_errors=True)

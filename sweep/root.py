@@ -10,6 +10,8 @@ from tempfile import TemporaryFile
 
 from sweep.cluster import job_has_working_dir
 from sweep.errors import Problem, Refused, nearest
+from sweep.shared.root import check_writable, refresh, refresh_all, uri_of
+from sweep.shared.uri import check_uri, is_uri
 
 DEFAULT_ROOT = Path("sweeps")
 ROOT_VARIABLE = "STSWEEP_ROOT"
@@ -18,6 +20,16 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 """As `SweepSpec.name`: one plain folder name anywhere, on a shell's command line and in an address too."""
 _NOT_OURS = ("mlflow", "mlartifacts")
 """How MLflow's own files in a root begin."""
+
+
+def said_root(root: Path) -> str:
+    """What a person calls a root."""
+    return uri_of(root) or str(root)
+
+
+def said_place(folder: Path) -> str:
+    """Where the record of a sweep's folder is, for a person."""
+    return f"{said_root(folder.parent)}/{folder.name}"
 
 
 def sweep_names(root: Path) -> list[str]:
@@ -36,9 +48,12 @@ def sweep_names(root: Path) -> list[str]:
 
 def argument(folder: Path) -> str:
     """What a command calls the sweep of `folder`: NAME, and `--root` unless the command looks there by itself."""
-    looked_at = Path(os.environ.get(ROOT_VARIABLE) or DEFAULT_ROOT)
-    known = looked_at.absolute() == folder.parent.absolute()
-    return shlex.quote(folder.name) + ("" if known else f" --root {shlex.quote(str(folder.parent))}")
+    looked_at, uri = os.environ.get(ROOT_VARIABLE) or str(DEFAULT_ROOT), uri_of(folder.parent)
+    if uri is not None:
+        known = is_uri(looked_at) and check_uri(looked_at) == uri
+    else:
+        known = Path(looked_at).absolute() == folder.parent.absolute()
+    return shlex.quote(folder.name) + ("" if known else f" --root {shlex.quote(uri or str(folder.parent))}")
 
 
 def check_absolute(root: Path) -> None:
@@ -62,6 +77,7 @@ def check_root(root: Path) -> None:
         TemporaryFile(dir=there).close()  # has no name: nothing is left
     except OSError as error:
         raise _no_folder(root, f"cannot be written to: {os.strerror(error.errno or 0)}") from None
+    check_writable(root)
 
 
 def check_name(root: Path, name: str) -> None:
@@ -81,6 +97,7 @@ def check_name(root: Path, name: str) -> None:
             [Problem(f"{name[:80]!r} is not allowed; give {allowed}", key="--name")],
             next=f"stsweep run SPEC --name {argument(root / usable)}",
         )
+    refresh(root, name)
     if os.path.lexists(root / name):
         raise name_is_taken(root / name)
 
@@ -107,13 +124,14 @@ def make_folder(root: Path, name: str) -> Path:
 
 def no_such_sweep(root: Path, name: str) -> Refused:
     """The refusal for a name that no sweep has, with those that there are."""
+    refresh_all(root)
     names = sweep_names(root)
     newest = ", ".join(reversed(names[-8:])) + (", …" if len(names) > 8 else "")
     known = f"which has {newest}{nearest(name, names)}" if names else "which has none yet"
     is_file = "; a file to go on with is given by --spec" if name.endswith((".yaml", ".yml")) else ""
     return Refused(
-        [Problem(f"there is no sweep {name!r} in {root}, {known}{is_file}")],
-        next=f"stsweep ls --root {shlex.quote(str(root))}",
+        [Problem(f"there is no sweep {name!r} in {said_root(root)}, {known}{is_file}")],
+        next=f"stsweep ls --root {shlex.quote(said_root(root))}",
     )
 
 
@@ -125,7 +143,7 @@ def name_is_taken(folder: Path) -> Refused:
     what = f"a sweep {folder.name!r} exists" if is_sweep else f"{folder.name!r}, which is no sweep, exists"
     other = f", or stsweep status {argument(folder)}" if is_sweep else ""
     return Refused(
-        [Problem(f"{what} already in {folder.parent}; nothing was changed", key="--name")],
+        [Problem(f"{what} already in {said_root(folder.parent)}; nothing was changed", key="--name")],
         next=f"stsweep run SPEC --name {free}{other}",
     )
 

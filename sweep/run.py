@@ -17,7 +17,7 @@ from sweep.ledger import ledger_until_now
 from sweep.placement import fitting
 from sweep.record import Record
 from sweep.resources import slots, smallest
-from sweep.root import check_absolute, check_name
+from sweep.root import check_absolute, check_name, said_place
 from sweep.say import say
 from sweep.shared_storage import check_shared
 from sweep.show import going_on_text, outcome_text
@@ -247,6 +247,8 @@ def _drive_to_the_end(
         say(text)
     if signals.exit is not None:
         return signals.exit
+    if record.share.lost is not None:
+        return Exit.UNREACHABLE
     unfinished = len(trials) < record.about["trials"] or any(trial.ended is None for trial in trials)
     if unfinished and not (why or "").startswith("stop."):  # not by a limit of its own
         return Exit.INTERRUPTED
@@ -267,7 +269,7 @@ def _drive(
     more_trials: int,
     trust_remote_code: bool,
 ) -> str | None:
-    say(f"sweep {record.name}: starting Ray; the record is {record.folder}", sys.stderr)
+    say(f"sweep {record.name}: starting Ray; the record is {said_place(record.folder)}", sys.stderr)
     say(f"Ctrl-C closes it; killed or closed, it goes on by: stsweep resume {record.argument}", sys.stderr)
     with ray_session(address, record.folder / "code", dashboard=needs_dashboard(spec)) as cluster:
         signals.install()
@@ -277,7 +279,7 @@ def _drive(
         record.change(slots=now or None)
         print(f"{cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs: {now} trials at once; preparing", file=sys.stderr)
         if address is not None:
-            check_shared(spec, record.folder.resolve(), record.argument)
+            check_shared(spec, None if record.share.place else record.folder.resolve(), record.argument)
         job = job_of(spec, pause=record.pause_file.resolve(), trust_remote_code=trust_remote_code)
         prepare_sweep(spec, record, job)
         record.change(

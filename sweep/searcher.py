@@ -109,7 +109,9 @@ class Bridge(Searcher):
 
     def _begin(self, trial_id: str, number: int, config: dict[str, Any]) -> dict[str, Any]:
         self._numbers[trial_id], self._open[trial_id] = number, config
-        return {"number": number, "knobs": config, "attempt": begin_attempt(self._record.trial_folder(number))}
+        attempt = begin_attempt(self._record.trial_folder(number))
+        self._record.share.hand_out(number)
+        return {"number": number, "knobs": config, "attempt": attempt}
 
     def _is_over(self, trial: Trial) -> bool:
         last = trial.rows[-1] if trial.rows else None
@@ -145,6 +147,7 @@ class Bridge(Searcher):
         )  # not before: what could not be written is told again, as an error
 
     def _end(self, number: int, *, error: bool) -> None:
+        self._record.share.take_back(number)
         if error:
             self._count_death(number)
         state, reason = self._judge(number, error)

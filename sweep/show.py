@@ -12,7 +12,8 @@ from sweep.deaths import deaths_of
 from sweep.errors import Problem, Refused
 from sweep.ledger import closed_seconds
 from sweep.record import Record
-from sweep.root import sweep_names
+from sweep.root import said_root, sweep_names
+from sweep.shared.root import refresh_all
 from sweep.table import knob_text, trial_table
 from sweep.trial_record import FLOOR, Row, Trial, best_trial, busy_share, pareto_front
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 def sweeps_json(root: Path) -> list[dict[str, Any]]:
     """One entry a sweep, oldest first: name, state, trials by state, best score."""
+    refresh_all(root)
     return [_summary_or_fault(root, name) for name in sweep_names(root)]
 
 
@@ -44,7 +46,7 @@ def _summary_or_fault(root: Path, name: str) -> dict[str, Any]:
 def sweeps_text(root: Path) -> str:
     found = sweeps_json(root)
     if not found:
-        return f"no sweeps in {root}\nNext: stsweep run quickstart"
+        return f"no sweeps in {said_root(root)}\nNext: stsweep run quickstart"
     width = max(len(sweep["name"]) for sweep in found)
     return "\n".join(f"{sweep['name']:<{width}}  {sweep['state']:<11}  {_sweep_line(sweep)}" for sweep in found)
 

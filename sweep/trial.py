@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,10 +19,12 @@ from sweep.trial_folder import SupersededError
 from sweep.trial_record import ERROR
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from model.training import Axis
     from sweep.spec.sweep_spec import SweepSpec
+
+
+def _nothing() -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Job:
     """Run Python code that the encoder's or the teacher's own files bring. From the command line alone."""
     pause: Path | None = None
     """A file: while it is there, a trial saves a checkpoint and ends."""
+    publish: Callable[[], None] = _nothing
+    """Makes a trial's folder durable where it is not by itself: before a row is reported, and after a checkpoint."""
 
     @property
     def points(self) -> tuple[float, ...]:
@@ -96,9 +100,9 @@ def run_trial(
 
     What a trial did it would do again, so only a trial whose process died is run again. A fault of the accelerator ends
     the process: CUDA answers every later call of it with the same error, and it would take all later trials with it.
-    A full disk is no fault of the trial: it is raised, and the scheduler closes the sweep. Nobody listens to an attempt
-    that was superseded. A node that joined later and does not share the sweep's folder is no fault either: its worker
-    counts as dead, and the trial may run on another node.
+    A full disk or shared storage that fails is no fault of the trial: it is raised, and the scheduler closes the sweep.
+    Nobody listens to an attempt that was superseded. A node that joined later and does not share the sweep's folder is
+    no fault either: its worker counts as dead, and the trial may run on another node.
 
     Raises:
         FileNotFoundError: the trial's folder, which the driver made, is not on this machine.
@@ -111,6 +115,7 @@ def run_trial(
         )
     try:
         attempt(job, folder, knobs, report, number=number)
+        job.publish()
     except SupersededError:
         return
     except Exception as error:
@@ -121,3 +126,4 @@ def run_trial(
             note_death(folder, (folder / ERROR).read_text(encoding="utf-8"), "accelerator")
             (folder / ERROR).unlink()
             os._exit(1)
+        job.publish()

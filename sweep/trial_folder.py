@@ -43,6 +43,12 @@ def tidy(folder: Path) -> None:
     (folder / ERROR).unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """What an ended trial's attempts left: nothing continues from it any more."""
+    for name in ("checkpoint", ".checkpoint.part", ".checkpoint.old", ".encoder"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
 def keep_error(folder: Path, text: str) -> None:
     """Keep what went wrong first; what follows from it is not why."""
     if not (folder / ERROR).exists():

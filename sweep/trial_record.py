@@ -80,6 +80,24 @@ class Trial:
         return self.rows[-1].score if self.rows else None
 
 
+def read_trial(folder: Path, unfinished: TrialState) -> Trial:
+    """The trial of a folder. `unfinished`: its state while it has no end."""
+    end = read_json(folder / "end.json") if (folder / "end.json").exists() else {}
+    about = read_json(folder / "trial.json")
+    rows = RowLog(folder).read()
+    return Trial(
+        number=about["number"],
+        point=about["point"],
+        config=about["config"],
+        rows=rows,
+        state=end.get("state", unfinished),
+        reason=end.get("reason"),
+        folder=folder,
+        ended=end.get("time"),
+        busy_seconds=busy_seconds(folder, rows),
+    )
+
+
 class RowLog:
     """The append-only rows of one trial."""
 
@@ -97,10 +115,15 @@ class RowLog:
 
 def begin_attempt(folder: Path) -> int:
     """Give the trial of a folder to a worker once more, and the number of this attempt; earlier ones write no more."""
-    path = folder / ATTEMPT
-    number = int(path.read_text(encoding="utf-8")) + 1 if path.exists() else 1
-    write_whole(path, str(number))
+    number = attempts(folder) + 1
+    write_whole(folder / ATTEMPT, str(number))
     return number
+
+
+def attempts(folder: Path) -> int:
+    """How often the trial of a folder has been given to a worker."""
+    path = folder / ATTEMPT
+    return int(path.read_text(encoding="utf-8")) if path.exists() else 0
 
 
 def busy_seconds(folder: Path, rows: Sequence[Row]) -> float:

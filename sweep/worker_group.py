@@ -16,12 +16,14 @@ import threading
 import traceback
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.attempt import attempt, fail
 from sweep.files import disk_fault
 from sweep.no_score import state_without_score
+from sweep.shared.trial import TrialHome, open_trial, watch_pause
 from sweep.trial_folder import SupersededError, keep_error
 
 if TYPE_CHECKING:
@@ -35,12 +37,19 @@ _END_S = 60.0
 
 
 class Desk:
-    """Where rank 0 hands in a row and waits for the answer, and Tune's function takes it and gives one. A Ray actor."""
+    """Where rank 0 hands in a row and waits for the answer, and Tune's function takes it and gives one. A Ray actor.
 
-    def __init__(self) -> None:
+    It also gives the ranks what opens the store: Train keeps what is in a run's configuration, and shows it.
+    """
+
+    def __init__(self, keys: Mapping[str, str]) -> None:
+        self._keys = keys
         self._rows: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._answers: asyncio.Queue[bool] = asyncio.Queue()
         self._has_begun = False
+
+    async def keys(self) -> Mapping[str, str]:
+        return self._keys
 
     async def begin(self) -> None:
         """The ranks are there."""
@@ -76,9 +85,8 @@ class RankError(Exception):
 def run_on_workers(
     job: Job,
     ask: Ask,
-    folder: Path,
+    home: TrialHome,
     knobs: Mapping[str, Any],
-    number: int,
     report: Callable[[dict[str, Any]], None],
     *,
     storage: Path,
@@ -88,11 +96,10 @@ def run_on_workers(
     Args:
         job: what the sweep's trials share.
         ask: the workers.
-        folder: the trial's own, which every worker sees.
+        home: the trial's, which every worker reaches.
         knobs: the flat configuration.
-        number: of this attempt.
         report: hands a row to Tune; raises SystemExit when Tune stops the trial.
-        storage: a folder that every worker sees, for what Train keeps.
+        storage: a folder for what Train keeps; nobody reads it.
 
     Raises:
         Exception: a worker died, or a disk failed; Tune counts it as an error of the trial.
@@ -100,15 +107,16 @@ def run_on_workers(
     """
     import ray
 
-    desk: Any = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=_this_node()).remote()
-    run = _Run(_trainer(job, ask, folder, knobs, number, desk, storage))
+    desk: Any = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=_this_node()).remote(home.keys)
+    run = _Run(_trainer(job, ask, replace(home, keys={}), knobs, desk, storage))
     run.start()
     try:
-        _pass_on(run, desk, report, job.pause)
+        with watch_pause(home, job.pause) as pause:
+            _pass_on(run, desk, report, pause)
     finally:
         ray.kill(desk)
     if run.error is not None:
-        _judge(run.error, job, folder, knobs, report)
+        _judge(run.error, job, home, knobs, report)
 
 
 def _pass_on(run: _Run, desk: Any, report: Callable[[dict[str, Any]], None], pause: Path | None) -> None:
@@ -148,13 +156,13 @@ class _Run(threading.Thread):
             self.error = error
 
 
-def _trainer(job: Job, ask: Ask, folder: Path, knobs: Mapping[str, Any], number: int, desk: Any, storage: Path) -> Any:
+def _trainer(job: Job, ask: Ask, home: TrialHome, knobs: Mapping[str, Any], desk: Any, storage: Path) -> Any:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
     return TorchTrainer(
         _rank,
-        train_loop_config={"job": job, "folder": folder, "knobs": dict(knobs), "number": number, "desk": desk},
+        train_loop_config={"job": job, "home": home, "knobs": dict(knobs), "desk": desk},
         scaling_config=ScalingConfig(
             num_workers=ask.workers,
             use_gpu=ask.gpus > 0,
@@ -163,7 +171,7 @@ def _trainer(job: Job, ask: Ask, folder: Path, knobs: Mapping[str, Any], number:
         torch_config=TorchConfig(backend="nccl" if ask.gpus else "gloo"),
         run_config=RunConfig(
             # A name used before would go on from what Train kept under it.
-            name=f"{folder.name}-{uuid.uuid4().hex[:8]}",
+            name=f"{home.folder.name}-{uuid.uuid4().hex[:8]}",
             storage_path=str(storage),
             failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),  # type: ignore[call-arg]
         ),
@@ -185,8 +193,11 @@ def _rank(config: dict[str, Any]) -> None:
         if not ray.get(desk.hand_in.remote(row)):
             raise SystemExit
 
+    home = replace(config["home"], keys=ray.get(desk.keys.remote()))
     try:
-        attempt(config["job"], config["folder"], config["knobs"], report, number=config["number"], ranks=ranks)
+        with open_trial(home, ranks=ranks) as at:
+            attempt(at.job(config["job"]), at.folder, config["knobs"], report, number=home.attempt, ranks=ranks)
+            at.job(config["job"]).publish()
     except SystemExit:
         return
     except SupersededError:
@@ -216,7 +227,7 @@ _WEIGHT = ("disk", "infeasible", "diverged", "errored", "died")
 
 
 def _judge(
-    error: BaseException, job: Job, folder: Path, knobs: Mapping[str, Any], report: Callable[[dict[str, Any]], None]
+    error: BaseException, job: Job, home: TrialHome, knobs: Mapping[str, Any], report: Callable[[dict[str, Any]], None]
 ) -> None:
     """What the failure of a run means for the trial; raised where its workers died."""
     causes = [_cause(each) for each in getattr(error, "worker_failures", {}).values()]
@@ -225,10 +236,13 @@ def _judge(
     has_died = len(found) < len(causes)
     if first is None or first.state in ("disk", "died") or (first.state == "errored" and has_died):
         raise error
-    if first.state == "errored":
-        keep_error(folder, first.said)
-    else:
-        fail(job, folder, knobs, report, first.state, first.said)  # type: ignore[arg-type]
+    with open_trial(home, role="judges") as at:
+        own = at.job(job)
+        if first.state == "errored":
+            keep_error(at.folder, first.said)
+            own.publish()
+        else:
+            fail(own, at.folder, knobs, report, first.state, first.said)  # type: ignore[arg-type]
 
 
 def _cause(error: BaseException | None) -> RankError | None:

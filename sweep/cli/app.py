@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweep.errors import Problem, Refused, nearest
-from sweep.root import ROOT_VARIABLE
+from sweep.root import DEFAULT_ROOT, ROOT_VARIABLE
+from sweep.shared.root import root_folder
 
 if TYPE_CHECKING:
     from sweep.record import Record
@@ -27,7 +28,13 @@ app = typer.Typer(
 
 Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A YAML file, or the name of a shipped search space.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The sweep's name; `stsweep ls` lists them.")]
-Root = Annotated[Path, typer.Option(envvar=ROOT_VARIABLE, help="Where sweeps are kept, one folder each.")]
+Root = Annotated[
+    str,
+    typer.Option(
+        envvar=ROOT_VARIABLE, metavar="FOLDER|URI", help="Where sweeps are kept: a folder, or s3://, gs://, file:///."
+    ),
+]
+DEFAULT = str(DEFAULT_ROOT)
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a knob or a key of the spec.")]
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder of STS data in the SentEval layout; default: the spec's, then STSWEEP_DATA.")
@@ -71,10 +78,10 @@ def with_data_dir(changes: list[str], data_dir: Path | None) -> list[str]:
     return changes if data_dir is None or given else [*changes, f"data_dir={data_dir}"]
 
 
-def record_of(root: Path, name: str) -> Record:
+def record_of(root: str, name: str) -> Record:
     from sweep.record import Record
 
-    return Record.open(root, name)
+    return Record.open(root_folder(root), name)
 
 
 def command_line() -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sweep.cli.app import (
+    DEFAULT,
     Address,
     DataDir,
     Name,
@@ -20,7 +21,7 @@ from sweep.cli.app import (
     spec_path,
     with_data_dir,
 )
-from sweep.root import DEFAULT_ROOT
+from sweep.shared.root import root_folder
 
 
 @app.command()
@@ -29,7 +30,7 @@ def run(
     name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the spec's.")] = None,
     changes: Set = [],  # noqa: B006
     data_dir: DataDir = None,
-    root: Root = DEFAULT_ROOT,
+    root: Root = DEFAULT,
     address: Address = None,
     or_resume: Annotated[
         bool, typer.Option("--or-resume", help="Go on with the sweep if the root has it, with the same spec.")
@@ -46,7 +47,7 @@ def run(
     with told_where(spec, path, changes):
         code = begin(
             load(path, changes, data_dir),
-            root=root,
+            root=root_folder(root),
             name=name,
             address=address,
             command=command_line(),
@@ -63,7 +64,7 @@ def resume(
     ] = None,
     changes: Set = [],  # noqa: B006
     data_dir: DataDir = None,
-    root: Root = DEFAULT_ROOT,
+    root: Root = DEFAULT,
     address: Address = None,
     trust_remote_code: Trust = False,
 ) -> None:
@@ -72,7 +73,7 @@ def resume(
 
     given = load(spec_path(spec), changes, data_dir) if spec else None
     code = resume_sweep(
-        root,
+        root_folder(root),
         name,
         spec=given,
         changes=with_data_dir(changes, data_dir),
@@ -88,7 +89,7 @@ def extend(
     name: Name,
     trials: Annotated[int, typer.Option(min=1, help="How many more.")],
     changes: Set = [],  # noqa: B006
-    root: Root = DEFAULT_ROOT,
+    root: Root = DEFAULT,
     address: Address = None,
     trust_remote_code: Trust = False,
 ) -> None:
@@ -96,7 +97,7 @@ def extend(
     from sweep.run import resume as resume_sweep
 
     code = resume_sweep(
-        root,
+        root_folder(root),
         name,
         changes=changes,
         more_trials=trials,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sweep.cli.app import (
+    DEFAULT,
     DataDir,
     MaybeDashboard,
     Name,
@@ -19,7 +20,6 @@ from sweep.cli.app import (
     spec_path,
     with_data_dir,
 )
-from sweep.root import DEFAULT_ROOT
 
 Dashboard = Annotated[
     str,
@@ -78,7 +78,7 @@ def logs(
 
 
 @app.command()
-def stop(name: Name, root: Root = DEFAULT_ROOT, address: MaybeDashboard = None) -> None:
+def stop(name: Name, root: Root = DEFAULT, address: MaybeDashboard = None) -> None:
     """Close a sweep of this machine or, with --address, a submitted one: running trials save a checkpoint."""
     from sweep.jobs import Jobs
     from sweep.stop import stop_driver

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.app import DataDir, Json, Root, Set, Trust, app, load, record_of, spec_path
+from sweep.cli.app import DEFAULT, DataDir, Json, Root, Set, Trust, app, load, record_of, spec_path
 from sweep.errors import Problem, Refused
-from sweep.root import DEFAULT_ROOT
+from sweep.shared.root import root_folder
 
 Models = Annotated[
     list[str] | None, typer.Argument(metavar="[MODEL]...", help="Hub id, folder, package:NAME, or `lexical`.")
@@ -52,7 +52,7 @@ def evaluate(
         int | None, typer.Option(help="Of the bootstrap; 0: no intervals. Default: 2000, or 0 with --pooling all.")
     ] = None,
     data_dir: DataDir = None,
-    root: Root = DEFAULT_ROOT,
+    root: Root = DEFAULT,
     trust_remote_code: Trust = False,
     as_json: Json = False,
 ) -> None:
@@ -73,7 +73,7 @@ def evaluate(
         pooling=pooling,
         lexical=LexicalSource(files, word_counts),
         data_dir=data_dir,
-        root=root,
+        root=root_folder(root),
         resamples=(0 if pooling == ALL_POOLINGS else RESAMPLES) if resamples is None else resamples,
         trust_remote_code=trust_remote_code,
     )

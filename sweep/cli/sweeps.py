@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from sweep.cli.app import (
+    DEFAULT,
     Address,
     DataDir,
     Json,
@@ -24,7 +25,7 @@ from sweep.cli.app import (
     record_of,
     spec_path,
 )
-from sweep.root import DEFAULT_ROOT
+from sweep.shared.root import root_folder
 
 
 @app.command()
@@ -32,7 +33,7 @@ def check(
     spec: Spec,
     changes: Set = [],  # noqa: B006
     data_dir: DataDir = None,
-    root: Root = DEFAULT_ROOT,
+    root: Root = DEFAULT,
     address: Address = None,
     probe: Annotated[
         bool, typer.Option("--probe", help="Train a few steps of the largest configuration: hours, memory, cost.")
@@ -54,7 +55,7 @@ def check(
     with told_where(spec, path, changes):
         given = load(path, changes, data_dir)
         check_cost_asked(given, max_cost, command_line(), probed=probe, address=address)
-        plan = check_spec(given, address=address, root=root, trust_remote_code=trust_remote_code)
+        plan = check_spec(given, address=address, root=root_folder(root), trust_remote_code=trust_remote_code)
         estimate = None
         if probe:
             estimate = measure_sweep(given, plan.at_once, trust_remote_code=trust_remote_code)
@@ -64,15 +65,16 @@ def check(
 
 
 @app.command(name="ls")
-def list_sweeps(root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
+def list_sweeps(root: Root = DEFAULT, as_json: Json = False) -> None:
     """List the sweeps of a root."""
     from sweep.show import sweeps_json, sweeps_text
 
-    print(json.dumps(sweeps_json(root), indent=2) if as_json else sweeps_text(root))
+    folder = root_folder(root)
+    print(json.dumps(sweeps_json(folder), indent=2) if as_json else sweeps_text(folder))
 
 
 @app.command()
-def status(name: Name, root: Root = DEFAULT_ROOT, address: MaybeDashboard = None, as_json: Json = False) -> None:
+def status(name: Name, root: Root = DEFAULT, address: MaybeDashboard = None, as_json: Json = False) -> None:
     """Show every trial of a sweep and how far it is; with --address, the job of a submitted one and its last lines."""
     from sweep.show import status_json, status_text
 
@@ -87,7 +89,7 @@ def status(name: Name, root: Root = DEFAULT_ROOT, address: MaybeDashboard = None
 
 
 @app.command()
-def best(name: Name, root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
+def best(name: Name, root: Root = DEFAULT, as_json: Json = False) -> None:
     """Show the best trial: the highest score among those that reached the top rung."""
     from sweep.show import best_json, best_text
 
@@ -98,7 +100,7 @@ def best(name: Name, root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
 @app.command()
 def compare(
     name: Name,
-    root: Root = DEFAULT_ROOT,
+    root: Root = DEFAULT,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
@@ -143,23 +145,27 @@ def train(
 def export(
     name: Name,
     trial: Annotated[int | None, typer.Option(help="Number of a completed trial; default: the best.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to make; default: ROOT/NAME/export.")] = None,
-    root: Root = DEFAULT_ROOT,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder to make; default: ROOT/NAME/export, or ./NAME-export of a root at a URI."),
+    ] = None,
+    root: Root = DEFAULT,
     trust_remote_code: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Write the best encoder as a folder for SentenceTransformer(path), with its re-runnable configuration."""
+    from sweep.export.folder import default_folder
     from sweep.export.folder import export as export_trial
 
     record = record_of(root, name)
-    exported = export_trial(record, trial, out or record.folder / "export", trust_remote_code=trust_remote_code)
+    exported = export_trial(record, trial, out or default_folder(record), trust_remote_code=trust_remote_code)
     print(json.dumps(exported.to_json(), indent=2) if as_json else exported.to_text())
 
 
 @app.command()
 def ui(
     name: Name,
-    root: Root = DEFAULT_ROOT,
+    root: Root = DEFAULT,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0: a free one.")] = 5000,
 ) -> None:

@@ -19,6 +19,7 @@ from sweep.doctor.surroundings import hub_line, root_line, token_line, tracking_
 from sweep.driver import RELIED_ON, ray_session
 from sweep.errors import Exit, Refused, Unreachable
 from sweep.nodes import Answer, Node, ask_nodes, nodes_now
+from sweep.shared.root import uri_of
 from sweep.shared_storage import find_unshared
 
 _ROUNDS = 3
@@ -122,7 +123,8 @@ def _nodes(here: Facts, root: Path, timeout_s: float) -> Iterator[Line]:
     answers = ask_nodes(collect, str(root), nodes=nodes, timeout_s=timeout_s)
     cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
     yield Line("ok", "cluster", "here", f"{len(nodes)} nodes: {cpus:g} CPUs, {gpus:g} GPUs")
-    yield from _shared(root, [answer.node for answer in answers if answer.value is not None], timeout_s)
+    if uri_of(root) is None:  # else every node has a copy of its own
+        yield from _shared(root, [answer.node for answer in answers if answer.value is not None], timeout_s)
     for answer in answers:
         yield from _node(answer, here)
 

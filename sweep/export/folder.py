@@ -63,6 +63,7 @@ def export(record: Record, number: int | None, folder: Path, *, trust_remote_cod
             sentence-transformers is not installed.
     """
     trial = _chosen(record, number)
+    record.share.fetch_encoder(trial.number)
     if not (trial.folder / "encoder").exists():
         raise Refused(
             [
@@ -87,6 +88,11 @@ def export(record: Record, number: int | None, folder: Path, *, trust_remote_cod
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return Exported(trial.number, folder, folder / CONFIG_FILE, note)
+
+
+def default_folder(record: Record) -> Path:
+    """Where an encoder is exported to: into the record, or beside the user where that is a copy in the cache."""
+    return record.folder / "export" if record.share.uri is None else Path(f"{record.name}-export")
 
 
 def _chosen(record: Record, number: int | None) -> Trial:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from sweep.footprint import Disk, disk_of, disk_problem, upload_bytes
 from sweep.forecast import expected_total, reaching
 from sweep.resources import Cluster, asks_of, cpus_here, slots
 from sweep.root import argument, check_root
+from sweep.shared.root import refresh, uri_of
 from sweep.spec.misfits import misfits, shapes_of, values_of
 from sweep.spec.space import trial_count
 from sweep.spec.sweep_spec import SweepSpec, milestones, rungs
@@ -111,11 +112,12 @@ def check(
     problems += misfits(spec, shapes, notes)
     at_once = None if address else _at_once(spec, problems)
     trials = trial_count(spec)
-    disk = disk_of(spec, trials, at_once or spec.resources.concurrent, root, begun)
-    if root is not None and (problem := disk_problem(disk, root)):
+    disk_root = None if root is not None and uri_of(root) else root  # nobody knows what a store has left
+    disk = disk_of(spec, trials, at_once or spec.resources.concurrent, disk_root, begun)
+    if disk_root is not None and (problem := disk_problem(disk, disk_root)):
         problems.append(problem)
     if root is not None and begun is None:
-        problems += _root(root)
+        _root(root, problems, missing)
     earlier = _warm_start(spec, root, problems) if root is not None and begun is None else ()
     if problems or missing:
         kind = Refused if problems else Unreachable
@@ -159,16 +161,20 @@ def _warm_start(spec: SweepSpec, root: Path, problems: list[Problem]) -> tuple[s
         return ()
 
 
-def _root(root: Path) -> Sequence[Problem]:
+def _root(root: Path, problems: list[Problem], missing: list[Problem]) -> None:
     try:
         check_root(root)
+    except Unreachable as fault:
+        missing += fault.problems
     except Refused as refused:
-        return refused.problems
-    return ()
+        problems += refused.problems
 
 
 def _taken(spec: SweepSpec, root: Path | None) -> Iterator[str]:
-    if root is not None and os.path.lexists(root / spec.name):
+    if root is None:
+        return
+    refresh(root, spec.name)
+    if os.path.lexists(root / spec.name):
         yield f"the name is taken: {argument(root / spec.name)} exists, so stsweep run needs another --name"
 
 

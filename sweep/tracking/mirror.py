@@ -19,6 +19,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from sweep.record import Record
+from sweep.root import said_place
 from sweep.say import say
 from sweep.spec.yaml_file import read_yaml
 from sweep.tracking.runs import Runs
@@ -174,7 +175,7 @@ class Mirror(threading.Thread):
             return []
         return [
             f"MLflow at {self._uri} does not have everything of sweep {self._record.name}: {_reason(self._fault)}",
-            f"Nothing is lost: every row is in {self._record.folder / 'trials'}.",
+            f"Nothing is lost: every row is in {said_place(self._record.folder)}/trials.",
             f"Next: stsweep ui {self._record.argument}, which sends the rest",
         ]
 

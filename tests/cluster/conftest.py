@@ -29,11 +29,12 @@ BIN = Path(sys.executable).parent
 
 @dataclass(frozen=True)
 class Head:
-    """Where a running head answers, and the variables (its token among them) that make it answer."""
+    """Where a running head answers, the variables (its token among them) that make it answer, its temporary folder."""
 
     address: str
     dashboard: str
     environment: dict[str, str]
+    folder: Path
 
     @property
     def credentials(self) -> dict[str, str]:
@@ -83,7 +84,7 @@ def running_head(environment: dict[str, str]) -> Iterator[Head]:
         while not _answers(url + "/api/version"):
             assert process.poll() is None and time.monotonic() < deadline, (folder / "head.log").read_text()
             time.sleep(0.5)
-        yield Head(f"127.0.0.1:{port}", url, variables)
+        yield Head(f"127.0.0.1:{port}", url, variables, folder)
     finally:
         process.terminate()  # `--block`: it ends what it started, and nothing else
         process.wait(timeout=60)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.record import Record
+from sweep.shared.root import root_folder
 
 SPEC = """
 name: NAME
@@ -45,7 +46,7 @@ class Sweep:
         trials: int = 3,
         slots: int = 1,
         checkpoint_seconds: float = 0.5,
-        root: Path | None = None,
+        root: Path | str | None = None,
         **changes: str,
     ) -> None:
         self.workshop, self.name = workshop, name
@@ -66,18 +67,20 @@ class Sweep:
 
     @property
     def record(self) -> Record:
-        return Record.open(self.root, self.name)
+        return Record.open(root_folder(str(self.root)), self.name)
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start a driver: `run`, or `resume` if the sweep is there; in a session of its own, as a terminal gives it."""
-        is_there = (self.root / self.name).exists()
-        command = arguments or (("resume", self.name) if is_there else ("run", f"{self.name}.yaml"))
+        command = arguments or (("resume", self.name) if self.is_there() else ("run", f"{self.name}.yaml"))
         with self.log.open("ab") as log:
             self.driver = subprocess.Popen(
                 [sys.executable, "-m", "sweep", *command, "--root", str(self.root)],
                 cwd=self.workshop, env=self.environment, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         return self.driver
+
+    def is_there(self) -> bool:
+        return (Path(self.root) / self.name).exists()
 
     def run_to_the_end(self) -> int:
         """Drive the sweep until it ends; the exit code."""
@@ -86,7 +89,7 @@ class Sweep:
     def wait_for(self, what: str, timeout_s: float = 240, every_s: float = 0.1) -> None:
         """Until a file that matches `what` in the sweep's folder is there and has something in it."""
         assert self.driver is not None
-        folder, deadline = self.root / self.name, time.monotonic() + timeout_s
+        folder, deadline = Path(self.root) / self.name, time.monotonic() + timeout_s
         while not any(path.is_dir() or path.stat().st_size for path in folder.glob(what)):
             assert self.driver.poll() is None and time.monotonic() < deadline, self.log.read_text()[-3000:]
             time.sleep(every_s)

@@ -1,0 +1,106 @@
+"""A root at a URI, and the folder in this machine's cache that stands for it: `Path`s go on meaning folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from filelock import FileLock
+
+from model.cache import cache_dir
+from sweep.files import is_locked, write_whole
+from sweep.shared.copy import SweepCopy
+from sweep.shared.sweep import SharedSweep, Unshared
+from sweep.shared.uri import check_uri, is_uri, slug
+
+_SAYS = ".uri"
+"""In such a folder: its URI."""
+
+
+def root_folder(root: str) -> Path:
+    """The folder of a root as it was given: itself, or what stands for a URI, whose store answers.
+
+    Raises:
+        Refused: a URI that is none.
+        StorageFault: the store refuses, or does not answer.
+    """
+    if not is_uri(root):
+        return Path(root)
+    from sweep.shared.store import open_store
+
+    uri = check_uri(root)
+    open_store(uri)
+    folder = cache_dir() / "roots" / slug(uri)
+    if uri_of(folder) is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / _SAYS, uri + "\n")
+    return folder
+
+
+def uri_of(root: Path) -> str | None:
+    """The URI that a folder stands for; None for any other folder."""
+    try:
+        return (root / _SAYS).read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+
+
+def share_of(folder: Path) -> Unshared:
+    """What a sweep's folder has to do with a store."""
+    uri = uri_of(folder.parent)
+    return Unshared() if uri is None else SharedSweep(folder, uri)
+
+
+def refresh(root: Path, name: str) -> None:
+    """Bring the copy of one sweep up to date, or have none where there is no such sweep. Of a path: nothing.
+
+    Where a process of this machine drives it, it is up to date.
+
+    Raises:
+        StorageFault: the store refuses, or does not answer.
+    """
+    uri, folder = uri_of(root), root / name
+    if uri is None:
+        return
+    with FileLock(root / f".{name}.lock"):
+        if is_locked(folder / "lock"):
+            return
+        sweep = SweepCopy(folder, uri)
+        folder.mkdir(exist_ok=True)
+        sweep.pull()
+        if sweep.is_there():
+            sweep.look()
+        else:
+            for left in folder.iterdir():
+                left.unlink()
+            folder.rmdir()
+
+
+def refresh_all(root: Path) -> None:
+    """`refresh` of every sweep, the one that was driven last at the end."""
+    if (uri := uri_of(root)) is None:
+        return
+    from sweep.shared.store import open_store
+
+    store = open_store(uri)
+
+    def changed(name: str) -> float:
+        return max((each.written for each in store.folder(name, "driver").objects()), default=0.0)
+
+    here = {folder.parent.name for folder in root.glob("*/sweep.json")}
+    for name in sorted({*store.folders(), *here}, key=changed):
+        refresh(root, name)
+
+
+def check_writable(root: Path) -> None:
+    """Whether a new sweep can be made at a root's URI. Of a path: nothing.
+
+    Raises:
+        StorageFault: nothing can be written there.
+    """
+    if (uri := uri_of(root)) is None:
+        return
+    from sweep.shared.store import open_store
+
+    store = open_store(uri)
+    store.write("stsweep-check", b"")
+    store.remove(["stsweep-check"])
