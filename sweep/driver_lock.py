@@ -26,8 +26,8 @@ _READER_S = 0.5
 class DriverLock:
     """The lock of one sweep's folder."""
 
-    def __init__(self, folder: Path, share: Unshared) -> None:
-        self._folder, self._share = folder, share
+    def __init__(self, folder: Path, share: Unshared | None = None) -> None:
+        self._folder, self._share = folder, share or Unshared()
         self._lock = FileLock(folder / "lock")
 
     def acquire(self, command: str, *, is_new: bool = False) -> None:
@@ -68,9 +68,14 @@ class DriverLock:
         """Whether a driver holds the sweep now, in this process or another."""
         return self._lock.is_locked or is_locked(self._folder / "lock") or self._share.is_held_elsewhere()
 
-    def _held(self) -> Unreachable:
+    def driver(self) -> dict[str, Any]:
+        """Who holds the sweep, or held it last: `pid` and `host`, both "?" where nobody has yet."""
         path = self._folder / "driver.json"
-        who = read_json(path) if path.exists() else {"pid": "?", "host": "?"}
+        who: dict[str, Any] = read_json(path) if path.exists() else {"pid": "?", "host": "?"}
+        return who
+
+    def _held(self) -> Unreachable:
+        who = self.driver()
         return Unreachable(
             [Problem(f"is driven by process {who['pid']} on {who['host']}; nothing was changed", str(self._folder))],
             next=f"wait for it (stsweep status {argument(self._folder)}), or end it there: kill {who['pid']}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,14 +98,19 @@ def layers_of(cut: str | None) -> tuple[int, ...] | None:
 
 
 def upload_bytes() -> int:
-    """Bytes of the four packages on their way to the workers: Ray 2.60 zips without compressing.
+    """Bytes of the four packages on their way to the workers."""
+    return zip_bytes(_code(), HOME)
+
+
+def zip_bytes(files: Sequence[Path], folder: Path) -> int:
+    """Bytes of some of a folder's files as Ray 2.60 sends them: zipped without compressing.
 
     (`ray._private.runtime_env.packaging._zip_files` opens its `ZipFile` with the default method, stored.)
     """
     buffer = io.BytesIO()
     with ZipFile(buffer, "w", strict_timestamps=False) as archive:
-        for path in _code():
-            archive.write(path, path.relative_to(HOME))
+        for path in files:
+            archive.write(path, path.relative_to(folder))
     return buffer.tell()
 
 

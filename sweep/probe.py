@@ -115,7 +115,9 @@ def estimate(
         memory_bytes: What the machine has.
     """
     trials = trial_count(spec)
-    slots = None if at_once is None else min(at_once, trials)
+    # Several workers share a trial's work: as many times as fast, or a little less.
+    workers = spec.resources.workers
+    slots = None if at_once is None else min(at_once, trials) * workers
     sentence_seconds = max(
         measured.step_seconds / largest["optim.batch_size"], measured.small_step_seconds / measured.small_batch
     )
@@ -130,6 +132,8 @@ def estimate(
     notes = list(_memory_notes(spec, slots, measured, memory_bytes))
     if _on_other_device(spec, measured):
         notes.append("measured on the CPU, where torch found no GPU, and a trial asks one")
+    if workers > 1:
+        notes.append(f"measured on one worker; {workers} are taken to be {workers} times as fast")
     if slots is None:
         notes.append("measured on this machine, which may be slower or faster than the cluster's")
     if ceiling < wanted_hours:
@@ -140,7 +144,7 @@ def estimate(
         measured=measured,
         worker_hours=worker_hours,
         most_worker_hours=min(most_worker_hours, ceiling),
-        hours=None if slots is None else _hours(spec, wanted_hours, ceiling, slots, one / 3600),
+        hours=None if slots is None else _hours(spec, wanted_hours, ceiling, slots, one / workers / 3600),
         cost=_cost(spec, worker_hours),
         most_cost=_cost(spec, min(most_worker_hours, ceiling)),
         notes=tuple(notes),

@@ -21,7 +21,7 @@ from sweep.say import say
 GRACE_VARIABLE = "STSWEEP_GRACE_S"
 _GRACE_S = 25.0
 """From SIGTERM to the end: Kubernetes kills after 30 s."""
-_JOB_GRACE_VARIABLE = "RAY_JOB_STOP_WAIT_TIME_S"
+JOB_GRACE_VARIABLE = "RAY_JOB_STOP_WAIT_TIME_S"
 """From `ray job stop`'s signal to its kill, 3 s unless this is set for the head."""
 _SHUTDOWN_S = 10.0
 """To end Ray and the record; whoever keeps Ctrl-C pressed would leave processes behind."""
@@ -118,7 +118,7 @@ _SAYS = {
 
 
 def _grace_s() -> float:
-    given = os.environ.get(GRACE_VARIABLE) or os.environ.get(_JOB_GRACE_VARIABLE)
+    given = os.environ.get(GRACE_VARIABLE) or os.environ.get(JOB_GRACE_VARIABLE)
     try:
         return max(0.5, float(given) - 1) if given else _GRACE_S
     except ValueError:

@@ -42,6 +42,9 @@ DataDir = Annotated[
 Address = Annotated[
     str | None, typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster; default: this machine.")
 ]
+MaybeDashboard = Annotated[
+    str | None, typer.Option("--address", metavar="URL", help="Ask the cluster of this dashboard, http://HOST:8265.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -31,15 +31,20 @@ def run(
     data_dir: DataDir = None,
     root: Root = DEFAULT,
     address: Address = None,
+    or_resume: Annotated[
+        bool, typer.Option("--or-resume", help="Go on with the sweep if the root has it, with the same spec.")
+    ] = False,
 ) -> None:
     """Run a sweep to its end. Ctrl-C closes it, twice ends it at once; `stsweep resume` goes on."""
+    from sweep.again import run_or_resume
     from sweep.run import run as run_sweep
     from sweep.spec.origin import told_where
 
     path = spec_path(spec)
+    begin = run_or_resume if or_resume else run_sweep
     with told_where(spec, path, changes):
         given = load(path, changes, data_dir)
-        code = run_sweep(given, root=root_folder(root), name=name, address=address, command=command_line())
+        code = begin(given, root=root_folder(root), name=name, address=address, command=command_line())
     raise typer.Exit(code)
 
 

@@ -24,14 +24,24 @@ def simulate(
             metavar="SD", help="Standard deviation of a score, in points; default: the world's own, student's is 0."
         ),
     ] = None,
+    nodes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Nodes of a cluster, on which trials are placed; then --slots says nothing."),
+    ] = None,
+    node_cpus: Annotated[float, typer.Option(min=0, help="CPUs of each node.")] = 8,
+    node_gpus: Annotated[int, typer.Option(min=0, help="GPUs of each node.")] = 0,
     changes: Set = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
     """Run a spec's sampler and scheduler over known learning curves: what a strategy finds, and at what cost."""
+    from sweep.placement import Node
+    from sweep.resources import Cluster
     from sweep.simulation.show import simulation_json, simulation_text, simulations
     from sweep.spec.origin import told_where
 
     path = spec_path(spec)
     with told_where(spec, path, changes):
-        found = simulations(load(path, changes, None), world, seeds=seeds, slots=slots, noise_sd=noise)
+        cluster = Cluster((Node(node_cpus, node_gpus),) * nodes) if nodes else None
+        given = load(path, changes, None)
+        found = simulations(given, world, seeds=seeds, slots=slots, noise_sd=noise, cluster=cluster)
     print(json.dumps(simulation_json(found), indent=2) if as_json else simulation_text(found))

@@ -13,6 +13,7 @@ from sweep.cli.app import (
     Address,
     DataDir,
     Json,
+    MaybeDashboard,
     Name,
     Root,
     Set,
@@ -71,10 +72,16 @@ def list_sweeps(root: Root = DEFAULT, as_json: Json = False) -> None:
 
 
 @app.command()
-def status(name: Name, root: Root = DEFAULT, as_json: Json = False) -> None:
-    """Show every trial of a sweep and how far it is."""
+def status(name: Name, root: Root = DEFAULT, address: MaybeDashboard = None, as_json: Json = False) -> None:
+    """Show every trial of a sweep and how far it is; with --address, the job of a submitted one and its last lines."""
     from sweep.show import status_json, status_text
 
+    if address is not None:
+        from sweep.jobs import Jobs
+
+        jobs = Jobs(address)
+        print(json.dumps(jobs.status_json(name), indent=2) if as_json else jobs.status_text(name))
+        return
     record = record_of(root, name)
     print(json.dumps(status_json(record), indent=2) if as_json else status_text(record))
 

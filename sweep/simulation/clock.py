@@ -29,6 +29,8 @@ from sweep.simulation.outcome import Outcome, SimulatedTrial
 from sweep.trial_record import ERROR, FLOOR, Row, RowLog, TrialState
 
 if TYPE_CHECKING:
+    from sweep.placement import Place
+    from sweep.simulation.nodes import SimulatedNodes
     from sweep.simulation.worlds import Curve, World
 
 
@@ -63,6 +65,7 @@ class _Running:
     sentences: int = 0
     reported: int = 0
     scores: list[float] = field(default_factory=list)
+    places: tuple[Place, ...] = ()
 
 
 def simulate(
@@ -78,6 +81,7 @@ def simulate(
     closing: Callable[[], bool] | None = None,
     until: float = math.inf,
     clock: Clock | None = None,
+    nodes: SimulatedNodes | None = None,
 ) -> Outcome:
     """Run a whole sweep in simulated time.
 
@@ -93,9 +97,10 @@ def simulate(
         closing: Asked after every report whether the sweep closes early; the trials that run then are interrupted.
         until: The sweep closes when a trial reaches the top rung with this score.
         clock: Gets the simulated time as it passes, for who reads it beside the simulation.
+        nodes: On which trials are placed; one that has no room waits, and the next ones behind it.
     """
     return _Simulation(
-        searcher, scheduler, world, slots, seed, record, trials, raises, closing, until, clock or Clock()
+        searcher, scheduler, world, slots, seed, record, trials, raises, closing, until, clock or Clock(), nodes
     ).run()
 
 
@@ -115,6 +120,9 @@ class _Simulation:
     closing: Callable[[], bool] | None
     until: float
     clock: Clock
+    nodes: SimulatedNodes | None
+    waiting: list[_Running] = field(default_factory=list)
+    """Proposed, and not placed yet."""
     count: Iterator[int] = field(default_factory=itertools.count)
     order: Iterator[int] = field(default_factory=itertools.count)
     """Events of the same moment happen in the order in which they were set."""
@@ -132,7 +140,7 @@ class _Simulation:
                 self._fill()
             if self._closes():  # asking may be what closed it
                 break
-        for _, _, running in sorted(self.events):
+        for running in [each for *_, each in sorted(self.events)] + self.waiting:
             self._complete(running, {}, "interrupted")
         return Outcome(
             trials=tuple(sorted(self.ended, key=lambda trial: trial.number)),
@@ -146,7 +154,9 @@ class _Simulation:
         return reached or (self.closing is not None and self.closing())
 
     def _fill(self) -> None:
-        while len(self.events) < self.slots and self.trials_left != 0:
+        while self.waiting and self._begin(self.waiting[0]):
+            del self.waiting[0]
+        while len(self.events) + len(self.waiting) < self.slots and self.trials_left != 0:
             count = next(self.count)
             trial_id = f"{count:08x}"
             proposed: Any = self.searcher.suggest(trial_id)
@@ -160,7 +170,19 @@ class _Simulation:
                 ray, proposed.get("number", count), knobs, self.world.run(knobs, self.seed), self.clock.now
             )
             self.scheduler.on_trial_add(None, ray)
-            self._set(running)
+            if self.waiting or not self._begin(running):
+                self.waiting.append(running)
+
+    def _begin(self, running: _Running) -> bool:
+        """Whether there is a place for a trial; then it runs from now on."""
+        if self.nodes is not None:
+            places = self.nodes.place(running.knobs)
+            if places is None:
+                return False
+            running.places = places
+        running.start = self.clock.now
+        self._set(running)
+        return True
 
     def _set(self, running: _Running) -> None:
         """Set the trial's next report."""
@@ -241,7 +263,10 @@ class _Simulation:
             state=state,
             start=running.start,
             end=self.clock.now,
+            places=running.places,
         )
+        if self.nodes is not None:
+            self.nodes.free(running.places)
         self.ended.append(trial)
         best = self.history[-1][1] if self.history else FLOOR
         if state == "completed" and trial.scores[-1] > best:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sweep.placement import Place
 from sweep.trial_record import TrialState
 
 
@@ -22,6 +23,7 @@ class SimulatedTrial:
         state: As in a record; `interrupted` where the sweep closed around it.
         start: Seconds from the start of the sweep.
         end: The same.
+        places: Where its workers lay; none where there are slots alone.
     """
 
     number: int
@@ -31,6 +33,7 @@ class SimulatedTrial:
     state: TrialState
     start: float
     end: float
+    places: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from sweep.resources import slots as at_once
 from sweep.simulation.fit import world_of
 from sweep.simulation.simulated_sweep import simulate_spec, with_sampler_seed
 from sweep.spec.space import trial_count
 
 if TYPE_CHECKING:
+    from sweep.resources import Cluster
     from sweep.simulation.outcome import Outcome
     from sweep.spec.sweep_spec import SweepSpec
 
@@ -30,18 +32,27 @@ class Simulations:
     outcomes: dict[int, Outcome]
 
 
-def simulations(spec: SweepSpec, world: str, *, seeds: int, slots: int, noise_sd: float | None = None) -> Simulations:
+def simulations(
+    spec: SweepSpec,
+    world: str,
+    *,
+    seeds: int,
+    slots: int,
+    noise_sd: float | None = None,
+    cluster: Cluster | None = None,
+) -> Simulations:
     """Simulate a spec `seeds` times: sampler seeds and noise seeds count up from the spec's `sampler.seed`.
 
     Raises:
-        Refused: as `world_of`.
+        Refused: as `world_of` and `simulate_spec`.
     """
     known = world_of(spec, world, noise_sd)
     first = spec.sampler.seed
     outcomes = {
-        seed: simulate_spec(with_sampler_seed(spec, seed), known, slots=slots, seed=seed)
+        seed: simulate_spec(with_sampler_seed(spec, seed), known, slots=slots, seed=seed, cluster=cluster)
         for seed in range(first, first + seeds)
     }
+    slots = slots if cluster is None else at_once(spec.resources, cluster)
     return Simulations(spec.name, world, known.noise_sd, slots, trial_count(spec) * known.rungs[-1], outcomes)
 
 

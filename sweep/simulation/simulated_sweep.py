@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.record import Record
-from sweep.searcher import make_bridge
+from sweep.resources import slots as at_once
+from sweep.searcher import Room, make_bridge
 from sweep.simulation.clock import Clock, simulate
+from sweep.simulation.nodes import SimulatedNodes
 from sweep.spec.space import trial_count
 from sweep.spec.sweep_spec import spec_hash
 
 if TYPE_CHECKING:
+    from sweep.resources import Cluster
     from sweep.simulation.outcome import Outcome
     from sweep.simulation.worlds import World
     from sweep.spec.sweep_spec import SweepSpec
@@ -45,7 +48,7 @@ def passing_record(spec: SweepSpec, world: World) -> Iterator[Record]:
             record.release()
 
 
-def simulate_spec(spec: SweepSpec, world: World, *, slots: int, seed: int) -> Outcome:
+def simulate_spec(spec: SweepSpec, world: World, *, slots: int, seed: int, cluster: Cluster | None = None) -> Outcome:
     """Run a spec in a world, its `stop` limits in simulated time.
 
     Args:
@@ -53,16 +56,23 @@ def simulate_spec(spec: SweepSpec, world: World, *, slots: int, seed: int) -> Ou
         world: Knows every knob of the spec (`sweep.simulation.fit`), at the spec's rungs.
         slots: Trials at once.
         seed: Of the world's noise.
+        cluster: Nodes on which the trials are placed as the spec's resources ask; `slots` then does not limit them.
+
+    Raises:
+        Refused: a trial fits nowhere on the cluster.
     """
     clock = Clock()
+    nodes = None if cluster is None else SimulatedNodes(cluster, spec.resources)
     with passing_record(spec, world) as record:
-        searcher, scheduler, closing = make_bridge(spec, record, clock=clock)
+        room: Room = (lambda open_trials: True) if nodes is None else nodes.has_room
+        searcher, scheduler, closing = make_bridge(spec, record, clock=clock, room=room)
         return simulate(
             searcher,
             scheduler,
             world,
-            slots=slots,
+            slots=slots if cluster is None else at_once(spec.resources, cluster),
             seed=seed,
+            nodes=nodes,
             record=record,
             closing=lambda: closing.why is not None,
             clock=clock,

@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,8 +55,15 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def head(environment: dict[str, str]) -> Iterator[Head]:
     """`ray start --head` with two CPUs and the dashboard."""
+    with running_head(environment) as running:
+        yield running
+
+
+@contextmanager
+def running_head(environment: dict[str, str]) -> Iterator[Head]:
+    """The same, for as long as the block lasts."""
     folder = Path(tempfile.mkdtemp(prefix="rh", dir="/tmp"))  # short: a socket's path has at most 107 bytes
-    port, dashboard, agent = free_port(), free_port(), free_port()
+    port, dashboard, agent, client = free_port(), free_port(), free_port(), free_port()
     variables = environment | {
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "RAY_AUTH_MODE": "token",
@@ -64,7 +72,7 @@ def head(environment: dict[str, str]) -> Iterator[Head]:
     command = [
         *(str(BIN / "ray"), "start", "--head", "--block", "--num-cpus=2", "--disable-usage-stats"),
         *(f"--port={port}", "--node-ip-address=127.0.0.1", f"--temp-dir={folder}"),
-        *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
+        *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"),
         # Its default is one port for every Ray of a machine; without its agent a head takes no job.
         f"--dashboard-agent-listen-port={agent}",
     ]

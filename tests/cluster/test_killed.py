@@ -98,13 +98,16 @@ def test_a_running_sweep_is_refused_to_a_second_driver_which_is_told_the_first(s
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_one_signal_saves_the_running_trial_and_says_how_to_go_on(number, code, sweep, undisturbed):
+def test_one_signal_saves_the_running_trial_and_says_how_to_go_on(number, code, sweep, undisturbed, stsweep):
     driver = sweep.start()
     sweep.wait_for("trials/0000/rows.jsonl")
     if number == signal.SIGINT:
         os.killpg(driver.pid, number)  # as a terminal does: to every process of the group
     else:
-        driver.send_signal(number)
+        stopped = stsweep("stop", sweep.name)  # it sends SIGTERM, and waits
+        assert stopped.returncode == 0, stopped.stderr
+        assert f"stsweep resume {sweep.name}" in stopped.stdout
+        assert not sweep.record.is_driven()
     assert driver.wait(timeout=60) == code, sweep.log.read_text()[-3000:]
     said = sweep.log.read_text()
     assert f"stsweep resume {sweep.name}" in said

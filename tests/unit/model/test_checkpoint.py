@@ -60,7 +60,7 @@ def test_a_save_that_fails_leaves_the_checkpoint_before_it_and_nothing_else(fold
     assert load_checkpoint(folder)[1]["step"] == 3
 
 
-@pytest.mark.parametrize("other", [1, 3])
+@pytest.mark.parametrize("other", [1, 2])
 def test_another_format_is_refused_with_both(folder, other):
     manifest = folder / "manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": other}))
