@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sweep.driver_lock import DriverLock
 from sweep.root import sweep_names
 from sweep.run import resume, run
-from sweep.shared.root import refresh
+from sweep.shared.root import await_free, refresh
 
 if TYPE_CHECKING:
     from sweep.errors import Exit
@@ -38,6 +38,7 @@ def run_or_resume(
     """
     name = spec.name if name is None else name
     refresh(root, name)
+    await_free(root, name)
     if name in sweep_names(root):
         return resume(root, name, spec=spec, address=address, command=command, trust_remote_code=trust_remote_code)
     _remove_torn(root / name)

@@ -26,8 +26,8 @@ _READER_S = 0.5
 class DriverLock:
     """The lock of one sweep's folder."""
 
-    def __init__(self, folder: Path, share: Unshared) -> None:
-        self._folder, self._share = folder, share
+    def __init__(self, folder: Path, share: Unshared | None = None) -> None:
+        self._folder, self._share = folder, share or Unshared()
         self._lock = FileLock(folder / "lock")
 
     def acquire(self, command: str, *, is_new: bool = False) -> None:

@@ -27,7 +27,7 @@ def stop_driver(record: Record) -> str:
         Refused: nobody drives it, or a process of another machine, or of another user.
         Unreachable: its driver is there still.
     """
-    lock, status = DriverLock(record.folder), f"stsweep status {record.argument}"
+    lock, status = DriverLock(record.folder, record.share), f"stsweep status {record.argument}"
     if not lock.is_held():
         raise Refused([Problem(f"sweep {record.name} is not being driven")], next=status)
     driver, here = lock.driver(), os.uname().nodename

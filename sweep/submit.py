@@ -12,7 +12,6 @@ environment, which is that of its supervisor too (`JobSupervisor.run` of ray/das
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 from pathlib import Path, PurePosixPath
@@ -23,6 +22,7 @@ from sweep.footprint import said_bytes
 from sweep.jobs import GRACE_S, MARK, STOP_WAIT_S, Jobs
 from sweep.root import check_name
 from sweep.say import say
+from sweep.shared.uri import check_uri, is_uri
 from sweep.signals import GRACE_VARIABLE, JOB_GRACE_VARIABLE
 from sweep.spec.elsewhere import local_paths
 from sweep.spec.sweep_spec import load_spec
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sweep.spec.sweep_spec import SweepSpec
-
-_URI = re.compile(r"[a-z][a-z0-9+.-]*://.+")
 
 
 def submit(
@@ -99,7 +97,12 @@ def _checked(path: Path, changes: Sequence[str], root: str, name: str | None) ->
         following = refused.next
     if spec is not None or path.is_file():
         problems += local_paths(path, changes)
-    if not _URI.fullmatch(root) and not PurePosixPath(root).is_absolute():
+    if is_uri(root):
+        try:
+            check_uri(root)
+        except Refused as refused:
+            problems += refused.problems
+    elif not PurePosixPath(root).is_absolute():
         problems.append(
             Problem(f"{root!r} is neither an absolute path nor a URI; give one that every node sees", key="--root")
         )

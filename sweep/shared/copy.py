@@ -5,20 +5,23 @@ from __future__ import annotations
 import re
 import shutil
 import threading
+import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
 from sweep.files import write_whole
 from sweep.shared.lease import Lease
 from sweep.shared.places import asked_folder, driver_folder, is_encoder, is_judged, trained_folder
-from sweep.shared.store import Store, open_store
+from sweep.shared.store import StorageFault, Store, open_store
 
 AT_ONCE = 16
 """Trials that are read at the same time."""
 SNAPSHOT = ".driven"
 """In the copy: who drove the sweep when it was last looked at."""
+_LOOK_S = 2.0
 
 
 class SweepCopy:
@@ -84,8 +87,12 @@ class SweepCopy:
             write_whole(self._local / SNAPSHOT, f"{found}\n")
 
     def is_held_elsewhere(self) -> bool:
-        """Whether somebody drove it when it was last looked at."""
-        return (self._local / SNAPSHOT).exists()
+        """Whether somebody drives it; looked at again only while somebody does, and now and then."""
+        snapshot = self._local / SNAPSHOT
+        with suppress(FileNotFoundError, StorageFault):
+            if time.time() - snapshot.stat().st_mtime > _LOOK_S:
+                self.look()
+        return snapshot.exists()
 
     def _trial(self, number: int) -> Path:
         return self._local / "trials" / f"{number:04d}"

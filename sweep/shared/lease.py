@@ -55,9 +55,11 @@ class Holder:
 
 @dataclass(frozen=True)
 class Found:
-    """A lease that is alive: whose (None where its object cannot be read at the moment), and how old it is."""
+    """A lease that is alive: whose (None where its object cannot be read at the moment), when written, and its age."""
 
     holder: Holder | None
+    written: float
+    """By the store's clock, in seconds since the epoch."""
     age_s: float
 
     @property
@@ -145,7 +147,11 @@ class Lease:
             return None
         except (ValueError, TypeError):
             holder = None  # under file://, in the moment in which it is written
-        return None if holder is not None and holder.is_dead else Found(holder, max(0.0, now - lease.written))
+        return (
+            None
+            if holder is not None and holder.is_dead
+            else Found(holder, lease.written, max(0.0, now - lease.written))
+        )
 
     def _write(self) -> None:
         self._store.write(self._name, json.dumps(asdict(self._holder)).encode())

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from pathlib import Path
 
 from filelock import FileLock
 
 from model.cache import cache_dir
 from sweep.files import is_locked, write_whole
+from sweep.say import say
 from sweep.shared.copy import SweepCopy
+from sweep.shared.lease import EXPIRY_S, Lease
 from sweep.shared.sweep import SharedSweep, Unshared
 from sweep.shared.uri import check_uri, is_uri, slug
 
@@ -73,6 +77,25 @@ def refresh(root: Path, name: str) -> None:
             for left in folder.iterdir():
                 left.unlink()
             folder.rmdir()
+
+
+def await_free(root: Path, name: str, *, expiry_s: float = EXPIRY_S, look_s: float = 2.0) -> None:
+    """Where a sweep's lease is held elsewhere, wait until it is renewed, which shows that its driver lives, or gone.
+
+    For who comes after a driver that died with its machine. At most as long as a lease lives.
+    """
+    uri = uri_of(root)
+    if uri is None or not (root / name).exists():
+        return
+    from sweep.shared.store import open_store
+
+    lease = Lease(open_store(uri).folder(name, "lease"), expiry_s=expiry_s)
+    first = found = lease.holder()
+    if first is not None:
+        say(f"sweep {name} was driven by {first}; waiting to see whether it still is", sys.stderr)
+    while first is not None and found is not None and found.written == first.written:
+        time.sleep(look_s)
+        found = lease.holder()
 
 
 def refresh_all(root: Path) -> None:

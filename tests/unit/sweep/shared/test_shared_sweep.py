@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ from sweep.record import Record
 from sweep.root import argument, make_folder
 from sweep.shared import trial as worker
 from sweep.shared.folder import Fenced
-from sweep.shared.root import refresh_all, root_folder
+from sweep.shared.lease import Holder
+from sweep.shared.root import await_free, refresh_all, root_folder
 from sweep.shared.store import StorageFault
 from sweep.shared.trial import TrialFolder, TrialHome, open_trial
 from sweep.trial import Job
@@ -131,6 +133,25 @@ def test_a_second_driver_is_refused_on_any_machine_and_changes_nothing(machine, 
     other.drive("stsweep resume s")
     assert len(other.sessions()) == 2
     other.release()
+
+
+def test_who_comes_after_a_machine_that_died_waits_for_its_lease_and_not_for_a_living_one(machine, uri, tmp_path):
+    root = machine("driver")
+    create(root).release()
+    holder = replace(Holder.here(), boot="another machine", host="far")
+    lease = tmp_path / "there" / "s" / "lease" / "other.json"
+    lease.write_text(json.dumps(asdict(holder)))
+    begin = time.monotonic()
+    await_free(root, "s", expiry_s=0.3, look_s=0.02)
+    assert 0.2 < time.monotonic() - begin < 2
+    lease.touch()
+    threading.Timer(0.2, lease.touch).start()
+    begin = time.monotonic()
+    await_free(root, "s", look_s=0.02)
+    assert time.monotonic() - begin < 5, "it was renewed"
+    lease.unlink()
+    await_free(root, "s")
+    await_free(tmp_path, "s")
 
 
 def test_of_two_machines_that_make_one_name_at_once_the_later_one_changes_nothing(machine, uri):
