@@ -103,7 +103,7 @@ class Sweep:
 
     def workers(self) -> list[int]:
         """The processes that train."""
-        return [pid for pid in self.processes() if "ImplicitFunc" in _title(pid)]
+        return [pid for pid in self.processes() if "ImplicitFunc" in title_of(pid)]
 
     def kill(self, what: str) -> bool:
         """SIGKILL the `driver`, a `trial` or all of `ray`; whether there was one."""
@@ -121,7 +121,7 @@ class Sweep:
         """Agents of a killed raylet try for 60 s to tell its dead head (`publish_error_to_driver` in ray/_private)."""
         deadline = time.monotonic() + timeout_s
         while left := self.processes():
-            assert time.monotonic() < deadline, [(_title(pid), pid) for pid in left]
+            assert time.monotonic() < deadline, [(title_of(pid), pid) for pid in left]
             time.sleep(0.2)
 
     def clean(self) -> None:
@@ -171,5 +171,5 @@ def _name(pid: int) -> str:
     return _read(pid, "comm").strip()
 
 
-def _title(pid: int) -> str:
+def title_of(pid: int) -> str:
     return _read(pid, "cmdline").replace("\0", " ")

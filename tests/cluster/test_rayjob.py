@@ -39,7 +39,7 @@ def test_a_job_that_its_pod_s_end_stops_is_saved_and_the_next_try_finishes_it(he
         encoder=workshop / "encoder", corpus=workshop / "corpus.txt", trials=2, slots=1, checkpoint_seconds=1000
     )
     spec.write_text(text.replace("NAME", "pods"))
-    here = {"quickstart": str(spec), "/sweeps": str(root), "resources.gpus=1": "resources.gpus=0"}
+    here = {"quickstart": str(spec), "/sweeps": str(root), "resources.gpus_per_worker=1": "resources.gpus_per_worker=0"}
     words = [here.get(word, word) for word in shlex.split(job["entrypoint"])]
     name = words[words.index("--name") + 1] = "pods"
     submit = ["ray", "job", "submit", "--address", head.dashboard, "--submission-id", job["jobId"]]

@@ -1,0 +1,124 @@
+"""Trials of two workers: real Ray Train runs inside a real sweep, beside the same trials of one worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from sweep.deaths import deaths_of
+from sweep.trial_record import Trial
+from tests.cluster.driving import Sweep, title_of
+
+ONE = ("--set", "encoder.dropout=0", "--set", "sampler.seed=2")
+TWO = (*ONE, "--set", "resources.workers=2")
+
+
+def ranks_of(sweep: Sweep) -> list[int]:
+    """The processes that train one trial together."""
+    return [pid for pid in sweep.processes() if "TrainWorker" in title_of(pid)]
+
+
+def run(sweep: Sweep, *changes: str) -> list[Trial]:
+    assert sweep.start("run", f"{sweep.name}.yaml", *changes).wait(timeout=300) == 0, sweep.log.read_text()
+    return sweep.record.trials()
+
+
+def check_rows(trial: Trial) -> None:
+    """Every rung once, in order, up to where the trial ended."""
+    assert [row.rung_index for row in trial.rows] == list(range(len(trial.rows)))
+    assert trial.rows[-1].is_end == (trial.state == "completed")
+
+
+@pytest.fixture(scope="module")
+def alone(workshop, environment):
+    sweep = Sweep(workshop, environment, "onealone")
+    yield run(sweep, *ONE)
+    sweep.clean()
+
+
+def test_two_workers_find_what_one_finds_every_report_arrives_and_a_stop_frees_them(workshop, environment, alone):
+    sweep = Sweep(workshop, environment, "twotrain")
+    try:
+        driver = sweep.start("run", "twotrain.yaml", *TWO)
+        freed = []
+        while driver.poll() is None:
+            stopped = [path for path in (sweep.root / sweep.name).glob("trials/*/end.json") if path not in dict(freed)]
+            for path in stopped:
+                begin, left = time.monotonic(), set(ranks_of(sweep))
+                while left & set(ranks_of(sweep)) and time.monotonic() - begin < 20:
+                    time.sleep(0.1)
+                freed.append((path, time.monotonic() - begin))
+            time.sleep(0.1)
+        assert driver.returncode == 0, sweep.log.read_text()
+        trials = sweep.record.trials()
+        assert [trial.state for trial in trials] == [trial.state for trial in alone]
+        assert "stopped" in [trial.state for trial in trials], "else nothing was freed early"
+        for two, one in zip(trials, alone, strict=True):
+            check_rows(two)
+            assert two.point == one.point
+            assert len(two.rows) == len(one.rows)
+            for row, expected in zip(two.rows, one.rows, strict=True):
+                assert row.score == pytest.approx(expected.score, abs=0.1)
+                assert row.loss == pytest.approx(expected.loss, rel=1e-2)
+                assert (row.step, row.sentences) == (expected.step, expected.sentences)
+        assert max(seconds for _, seconds in freed) < 5
+        assert not sweep.processes()
+    finally:
+        sweep.clean()
+
+
+def test_a_killed_worker_is_a_failure_and_its_trial_goes_on_from_its_checkpoint(workshop, environment):
+    sweep = Sweep(workshop, environment, "tworanks", trials=1)
+    try:
+        driver = sweep.start("run", "tworanks.yaml", *TWO, "--set", "budget.sentences=9600")
+        sweep.wait_for("trials/0000/checkpoint/manifest.json")
+        first, *_ = (sweep.root / sweep.name / "trials/0000").glob("attempt")
+        os.kill(ranks_of(sweep)[-1], signal.SIGKILL)
+        assert driver.wait(timeout=200) == 0, sweep.log.read_text()
+        (trial,) = sweep.record.trials()
+        assert trial.state == "completed"
+        check_rows(trial)
+        deaths = deaths_of(trial.folder)
+        assert (deaths.failures, deaths.preemptions) == (1, 0), deaths.said
+        assert first.read_text() == "2"
+        assert "it goes on from its last checkpoint" in sweep.log.read_text()
+        assert not (trial.folder / "note.txt").exists(), "nothing was trained from the start again"
+    finally:
+        sweep.clean()
+
+
+def test_a_trial_begun_on_two_workers_goes_on_on_one(workshop, environment):
+    sweep = Sweep(workshop, environment, "twotoone", trials=1)
+    try:
+        driver = sweep.start("run", "twotoone.yaml", *TWO, "--set", "budget.sentences=9600")
+        sweep.wait_for("trials/0000/checkpoint/manifest.json")
+        driver.send_signal(signal.SIGINT)
+        assert driver.wait(timeout=60) == 130, sweep.log.read_text()
+        (begun,) = sweep.record.trials()
+        assert begun.state == "interrupted"
+        assert sweep.start("resume", "twotoone", "--set", "resources.workers=1").wait(timeout=200) == 0
+        (trial,) = sweep.record.trials()
+        assert trial.state == "completed"
+        check_rows(trial)
+        assert trial.rows[: len(begun.rows)] == begun.rows
+        assert not (trial.folder / "note.txt").exists()
+    finally:
+        sweep.clean()
+
+
+def test_a_trial_without_memory_on_one_rank_is_infeasible_and_the_next_one_runs(workshop, environment):
+    """The second trial's batch asks more than the corpus has of it: every rank refuses it alike."""
+    sweep = Sweep(workshop, environment, "twoinfeas", trials=2)
+    try:
+        text = (workshop / "twoinfeas.yaml").read_text()
+        text = text.replace("search:\n", "search:\n  encoder.max_length: {choices: [32, 2000]}\n")
+        (workshop / "twoinfeas.yaml").write_text(text + "points: [{encoder.max_length: 2000}, {encoder.max_length: 32}]\n")
+        trials = run(sweep, *TWO)
+        assert [trial.state for trial in trials] == ["infeasible", "completed"]
+        assert "encoder.max_length is 2000" in (trials[0].reason or "")
+        assert trials[0].rows[-1].failure == "infeasible"
+    finally:
+        sweep.clean()
