@@ -110,8 +110,8 @@ def _contents(paths: Sequence[str], faults: list[str]) -> Iterator[tuple[str, by
 
 def _missing(name: str, path: Path) -> str:
     neighbours = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = [str(path.with_name(match)) for match in difflib.get_close_matches(path.name, neighbours, n=1)]
-    near = near or difflib.get_close_matches(name, [DEMO], n=1)
+    known = {neighbour: str(path.with_name(neighbour)) for neighbour in neighbours} | {DEMO: DEMO}
+    near = [known[match] for match in difflib.get_close_matches(path.name, known, n=1)]
     return f"{name}: no such file" + (f"; did you mean {near[0]}?" if near else f" (looked at {path.absolute()})")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import torch
 
 from model.errors import InputError
@@ -24,3 +26,10 @@ def choose_device(name: str | None) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(f"device {name!r} is not here: {torch.cuda.device_count()} CUDA devices seen; nvidia-smi")
     return device
+
+
+def free_memory() -> None:
+    """Give back what the encoders that nobody holds any more took; a worker that lives on needs it for the next one."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

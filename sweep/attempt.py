@@ -13,11 +13,10 @@ and hears what Tune decides; the others do as it says.
 
 from __future__ import annotations
 
-import gc
 import shutil
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -33,22 +32,22 @@ from sweep.trial_folder import SupersededError, check_newest, checkpoint_fault, 
 from sweep.trial_record import BUSY, FLOOR, NO_MEMORY, Row, RowLog, TrialState, busy_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
 
     from evaluation.pairs import Pairs
     from model.ranks import Ranks
     from model.training import Progress
     from sweep.trial import Job
 
-REPORTED = ("rung", "score", "rung_index", "failure", "is_end", "busy_seconds")
-"""Fields of a row that Tune is told."""
+Report = Callable[[dict[str, Any]], None]
+REPORTED = ("rung", "score", "rung_index", "failure", "is_end", "busy_seconds")  # what Tune is told of a row
 
 
 def attempt(
     job: Job,
     folder: Path,
     knobs: Mapping[str, Any],
-    report: Callable[[dict[str, Any]], None],
+    report: Report,
     *,
     number: int | None = None,
     ranks: Ranks | None = None,
@@ -74,6 +73,7 @@ def attempt(
             not know, so none can wait for them.
         SupersededError: a later attempt has begun.
     """
+    from model.device import free_memory
     from model.ranks import ALONE
 
     trial, ranks = None, ranks or ALONE
@@ -92,19 +92,12 @@ def attempt(
                     trial.note_busy()
             raise
     finally:
-        _free_memory()
+        free_memory()
     if trial is not None and state is not None:
         trial.fail(state, reason)
 
 
-def fail(
-    job: Job,
-    folder: Path,
-    knobs: Mapping[str, Any],
-    report: Callable[[dict[str, Any]], None],
-    state: TrialState,
-    reason: str,
-) -> None:
+def fail(job: Job, folder: Path, knobs: Mapping[str, Any], report: Report, state: TrialState, reason: str) -> None:
     """Write and report the row of a trial that has no score, after its ranks have ended."""
     from model.ranks import ALONE
 
@@ -119,7 +112,7 @@ class _Attempt:
         job: Job,
         folder: Path,
         config: TrainConfig,
-        report: Callable[[dict[str, Any]], None],
+        report: Report,
         number: int | None,
         ranks: Ranks,
     ) -> None:
@@ -301,12 +294,3 @@ class _Attempt:
     def note_busy(self) -> None:
         """Keep how long it has run, where no row says it."""
         write_json(self._folder / BUSY, {"seconds": self._watch.busy()})
-
-
-def _free_memory() -> None:
-    """The actor lives on for the next trial, so what this one held must go."""
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

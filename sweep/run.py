@@ -282,9 +282,8 @@ def _drive(
             check_shared(spec, None if record.share.place else record.folder.resolve(), record.argument)
         job = job_of(spec, pause=record.pause_file.resolve(), trust_remote_code=trust_remote_code)
         prepare_sweep(spec, record, job)
-        record.change(
-            trials=record.about["trials"] + more_trials
-        )  # not before: what fails until here can be typed again
+        # Not before: what fails until here can be typed again.
+        record.change(trials=record.about["trials"] + more_trials)
         mirror.start()
         rung_count = None if spec.scheduler.axis == "seconds" else len(job.rungs)
         follower = Follower(record, make_view(rung_count, spec.searched, partial(_left, spec, record)))

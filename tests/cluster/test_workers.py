@@ -109,16 +109,15 @@ def test_a_trial_begun_on_two_workers_goes_on_on_one(workshop, environment):
         sweep.clean()
 
 
-def test_a_trial_without_memory_on_one_rank_is_infeasible_and_the_next_one_runs(workshop, environment):
-    """The second trial's batch asks more than the corpus has of it: every rank refuses it alike."""
-    sweep = Sweep(workshop, environment, "twoinfeas", trials=2)
+def test_a_trial_that_diverges_on_its_ranks_has_its_row_and_the_next_one_runs(workshop, environment):
+    sweep = Sweep(workshop, environment, "twonan", trials=2)
     try:
-        text = (workshop / "twoinfeas.yaml").read_text()
-        text = text.replace("search:\n", "search:\n  encoder.max_length: {choices: [32, 2000]}\n")
-        (workshop / "twoinfeas.yaml").write_text(text + "points: [{encoder.max_length: 2000}, {encoder.max_length: 32}]\n")
+        spec = workshop / "twonan.yaml"
+        text = spec.read_text().replace("{low: 1e-4, high: 1e-2, log: true}", "{low: 1e-4, high: 1e20, log: true}")
+        spec.write_text(f"{text}points: [{{optim.learning_rate: 1e20}}, {{optim.learning_rate: 1e-3}}]\n")
         trials = run(sweep, *TWO)
-        assert [trial.state for trial in trials] == ["infeasible", "completed"]
-        assert "encoder.max_length is 2000" in (trials[0].reason or "")
-        assert trials[0].rows[-1].failure == "infeasible"
+        assert [trial.state for trial in trials] == ["diverged", "completed"]
+        assert "diverged at step" in (trials[0].reason or "")
+        assert trials[0].rows[-1].failure == "diverged"
     finally:
         sweep.clean()
