@@ -21,7 +21,7 @@ from tests.cluster.hosts import BIN, HOUSE, UNHURRIED, Host, Network, why_not
 TOOLS = ("/usr/sbin/sshd", "ssh", "ssh-keygen", "rsync")
 missing = [tool for tool in TOOLS if shutil.which(tool) is None]
 reason = why_not() or (f"no {', '.join(missing)}: make system" if missing else None)
-pytestmark = pytest.mark.skipif(reason is not None, reason=str(reason))
+pytestmark = [pytest.mark.skipif(reason is not None, reason=str(reason)), pytest.mark.timeout(600)]
 
 SPEC = """
 name: launched
