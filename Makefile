@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NAME ?= quickstart
+# Network namespaces as hosts, ssh between them (Debian starts the server), and Chromium for the browser tier.
+SYSTEM := iproute2 openssh-server openssh-client rsync chromium
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
@@ -28,7 +30,7 @@ test: $(VENV)/.ready ## lint, types, imports, unit and whole-program tests
 	$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/program
 
-test-cluster: $(VENV)/.ready ## real Ray heads and jobs, processes killed
+test-cluster: $(VENV)/.ready ## real Ray heads, jobs and hosts, processes killed (make system for the hosts)
 	$(BIN)/python -m pytest tests/cluster
 
 test-browser: $(VENV)/.ready ## MLflow's comparison page in headless Chromium (make system installs it)
@@ -53,9 +55,9 @@ format: $(VENV)/.ready ## ruff's fixes and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-system: ## what the browser tier needs from Debian (root)
+system: ## what the cluster and browser tiers need from Debian (root)
 	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SYSTEM)
 
 clean: ## the virtual environment and caches, never a sweep
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist build

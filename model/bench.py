@@ -55,30 +55,37 @@ def save_as(encoder: Encoder, precision: Precision, folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
-def load_as(folder: Path, precision: Precision, threads: int) -> Encoder | OnnxEncoder:
+def load_as(
+    folder: Path, precision: Precision, threads: int, *, trust_remote_code: bool = False
+) -> Encoder | OnnxEncoder:
     """What `save_as` wrote, on the GPU when there is one (int8: on the processor), its weights in that precision."""
     if precision == "int8":
         return OnnxEncoder(folder / INT8_FILE, threads)
-    encoder = load_encoder(saved_config(folder)) if precision == "fp32" else _load_bf16(folder)
+    if precision == "fp32":
+        encoder = load_encoder(saved_config(folder), trust_remote_code=trust_remote_code)
+    else:
+        encoder = _load_bf16(folder, trust_remote_code)
     return encoder.to(choose_device(None))
 
 
-def _load_bf16(folder: Path) -> Encoder:
+def _load_bf16(folder: Path, trust_remote_code: bool) -> Encoder:
     """Never in fp32 on the way, which would be the peak of the memory."""
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    transformer = AutoModel.from_pretrained(folder, dtype=torch.bfloat16, trust_remote_code=False)
+    transformer = AutoModel.from_pretrained(
+        folder, dtype=torch.bfloat16, use_safetensors=True, trust_remote_code=trust_remote_code
+    )
     if getattr(transformer, "pooler", None) is not None:
         transformer.pooler = None
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     about = declared(folder)
     return Encoder(transformer, tokenizer, about["pooling"], about["max_length"]).eval()
 
 
-def _import_libraries(folder: Path, precision: Precision) -> None:
+def _import_libraries(folder: Path, precision: Precision, trust_remote_code: bool) -> None:
     """What loading would import, so that its memory (100 MB) is not counted as the encoder's."""
     if precision == "int8":
         import onnxruntime  # noqa: F401
@@ -88,7 +95,8 @@ def _import_libraries(folder: Path, precision: Precision) -> None:
 
         with torch.device("meta"):
             build: Any = AutoModel
-            build.from_config(AutoConfig.from_pretrained(folder, trust_remote_code=False))
+            settings = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+            build.from_config(settings, trust_remote_code=trust_remote_code)
 
 
 class Meter:
@@ -99,20 +107,21 @@ class Meter:
         device: `cpu` or `cuda`, where it runs.
     """
 
-    def __init__(self, folder: Path, precision: Precision, threads: int) -> None:
+    def __init__(self, folder: Path, precision: Precision, threads: int, *, trust_remote_code: bool = False) -> None:
         """Load what `save_as` wrote and begin to watch the memory.
 
         Args:
             threads: that torch, or ONNX Runtime, computes with.
+            trust_remote_code: as `model.encoder.load_encoder`.
         """
         torch.set_num_threads(threads)
-        _import_libraries(folder, precision)
+        _import_libraries(folder, precision, trust_remote_code)
         self.device = "cpu" if precision == "int8" else choose_device(None).type
         self._before = resident_bytes()
         forget_peak()
         if self.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        self.encoder: Encodes = load_as(folder, precision, threads)
+        self.encoder: Encodes = load_as(folder, precision, threads, trust_remote_code=trust_remote_code)
 
     def pass_seconds(self, sentences: Sequence[str]) -> float:
         """Seconds to encode all sentences in one call, tokenisation included."""

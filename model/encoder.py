@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from model.config import EncoderConfig
 from model.encoding import ListedTokens, Tokens, encode_tokens
 from model.errors import InputError, MisfitError, UnreachableError
-from model.folder import folder_fault
+from model.folder import folder_fault, own_code_advice, wants_own_code
 from model.pooling import check_depth, pool, pool_each, pooled_width
 from model.source import DECLARED_FILE, declared, hub_advice, hub_answers, locate
 from model.tokens import tokenised_texts
@@ -26,6 +26,8 @@ from model.tokens import tokenised_texts
 _NO_LIMIT = 2**20  # tokens, for an encoder whose positions have no table and no limit of their own
 _DROPOUT_NAMES = ("dropout", "attention_dropout", "hidden_dropout_prob", "attention_probs_dropout_prob")
 """DistilBERT's and BERT's names for hidden and attention dropout."""
+_ASKS_FOR_TRUST = "trust_remote_code=True"
+"""In the ValueError of transformers (dynamic_module_utils.py, `resolve_trust_remote_code`)."""
 
 
 class Encoder(nn.Module):
@@ -119,14 +121,16 @@ def position_limit(transformer: nn.Module) -> int:
     return int(getattr(config, "max_position_embeddings", _NO_LIMIT))
 
 
-def load_encoder(config: EncoderConfig) -> Encoder:
+def load_encoder(config: EncoderConfig, *, trust_remote_code: bool = False) -> Encoder:
     """An encoder in evaluation mode, on the CPU, fp32.
 
     Args:
         config: where from, which layers, which pooling, dropout in training.
+        trust_remote_code: run Python code that the encoder's own files bring, where transformers has none for them.
 
     Raises:
-        InputError: no encoder of a kind that can be loaded, `keep_layers` out of range, too few layers for the pooling.
+        InputError: no encoder of a kind that can be loaded, `keep_layers` out of range, too few layers for the pooling,
+            code of its own that is not trusted.
         UnreachableError: it is not on this machine and the Hub, or the package, cannot be reached.
     """
     from transformers.utils import logging
@@ -136,17 +140,21 @@ def load_encoder(config: EncoderConfig) -> Encoder:
     located = locate(config.name)
     if isinstance(located, Path) and (fault := folder_fault(located, weights=config.weights == "pretrained")):
         raise InputError(fault)
+    if isinstance(located, Path) and not trust_remote_code and wants_own_code(located):
+        raise InputError(own_code_advice(config.name))
     # Asked beforehand: the Hub's own client tries for half a minute. Random weights may do with what is cached.
     if isinstance(located, str) and config.weights == "pretrained" and not hub_answers():
         raise UnreachableError(hub_advice(config.name))
     try:
-        transformer, tokenizer, missing = _read(config, str(located))
+        transformer, tokenizer, missing = _read(config, str(located), trust_remote_code)
     except OSError as error:
         if isinstance(located, str):
             advice = f"the Hub has no encoder {config.name!r}, or does not give it to you: {error}"
             raise UnreachableError(advice if hub_answers() else hub_advice(config.name)) from error
         raise InputError(f"{config.name} cannot be loaded as an encoder: {error}") from error
     except (ValueError, KeyError, RuntimeError) as error:
+        if _ASKS_FOR_TRUST in str(error):  # of a Hub id whose files were not here to look at, or of a tokenizer
+            raise InputError(own_code_advice(config.name)) from error
         raise InputError(f"{config.name} cannot be loaded as an encoder: {error}") from error
     _check_complete(config.name, missing)
     _drop_pooler(transformer)
@@ -155,26 +163,26 @@ def load_encoder(config: EncoderConfig) -> Encoder:
     return Encoder(transformer, tokenizer, config.pooling, config.max_length).eval()
 
 
-def _read(config: EncoderConfig, place: str) -> tuple[Any, Any, Iterable[str]]:
+def _read(config: EncoderConfig, place: str, trust_remote_code: bool) -> tuple[Any, Any, Iterable[str]]:
     """Transformer, tokenizer and the names of weights that the files lack."""
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-    # False, not the default: that asks on a terminal whether to run the repository's code.
-    settings = AutoConfig.from_pretrained(place, trust_remote_code=False)
-    tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    # Always said: transformers' default asks on a terminal whether to run the repository's code.
+    settings = AutoConfig.from_pretrained(place, trust_remote_code=trust_remote_code)
+    tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=trust_remote_code)
     if config.dropout is not None:
         for name in _DROPOUT_NAMES:
             if hasattr(settings, name):
                 setattr(settings, name, config.dropout)
     build: Any = AutoModel
     if config.weights == "random":
-        return build.from_config(settings, dtype=torch.float32, trust_remote_code=False), tokenizer, ()
+        return build.from_config(settings, dtype=torch.float32, trust_remote_code=trust_remote_code), tokenizer, ()
     transformer, loading = build.from_pretrained(
         place,
         config=settings,
         dtype=torch.float32,
         use_safetensors=True,
-        trust_remote_code=False,
+        trust_remote_code=trust_remote_code,
         output_loading_info=True,
     )
     return transformer, tokenizer, loading["missing_keys"]

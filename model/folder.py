@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 _WEIGHTS, _SHARDS = "model.safetensors", "model.safetensors.index.json"
+_OWN_CODE = "auto_map"
+"""The key under which a model's files name the Python classes that they bring."""
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 
 
@@ -26,6 +28,27 @@ def folder_fault(folder: Path, *, weights: bool = True) -> str | None:
     if not any(any(folder.glob(pattern)) for pattern in _VOCABULARIES):
         return f"the folder {folder} has no tokenizer: one of {', '.join(_VOCABULARIES)}; fetch the whole folder"
     return _weights_fault(folder) if weights else None
+
+
+def wants_own_code(folder: Path) -> bool:
+    """Whether transformers could only load the folder of a sound `config.json` by running Python code from it.
+
+    A folder may bring code for an architecture that transformers has too: then transformers' own is taken.
+    """
+    content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if not content.get(_OWN_CODE):
+        return False
+    from transformers import CONFIG_MAPPING
+
+    return content.get("model_type") not in CONFIG_MAPPING
+
+
+def own_code_advice(name: str) -> str:
+    """Why an encoder with code of its own is not loaded, and how it is."""
+    return (
+        f"the encoder {name} can only be loaded by running Python code that its own files bring, which could do "
+        "anything; none is run unless you say so: read the code, then give --trust-remote-code"
+    )
 
 
 def _weights_fault(folder: Path) -> str | None:

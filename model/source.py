@@ -13,7 +13,7 @@ from typing import Any
 
 from model.cache import file_sha256
 from model.errors import InputError, UnreachableError
-from model.folder import folder_fault
+from model.folder import folder_fault, own_code_advice, wants_own_code
 
 PACKAGE = "package:"
 KNOWN_SHA256 = {
@@ -53,19 +53,22 @@ def locate(name: str) -> Path | str:
     return _cached_snapshot(name) or name
 
 
-def find_fault(name: str, *, weights: bool = True) -> str | None:
+def find_fault(name: str, *, weights: bool = True, trust_remote_code: bool = False) -> str | None:
     """Why an encoder could not be loaded, said without loading it; None when nothing speaks against it.
 
     Args:
         name: as `locate`.
         weights: False for `encoder.weights: random`, which needs configuration and tokenizer only.
+        trust_remote_code: as `model.encoder.load_encoder`.
     """
     try:
         place = locate(name)
     except (InputError, UnreachableError) as error:
         return str(error)
     if isinstance(place, Path):
-        return folder_fault(place, weights=weights)
+        fault = folder_fault(place, weights=weights)
+        is_untrusted = fault is None and not trust_remote_code and wants_own_code(place)
+        return own_code_advice(name) if is_untrusted else fault
     return None if hub_answers() else hub_advice(name)
 
 
@@ -150,11 +153,12 @@ def declared_pooling(name: str) -> str | None:
 
 
 def identity(name: str) -> str:
-    """A hash (hex) of an encoder's configuration, tokenizer and weights, for cache keys; a Hub id stands for itself."""
+    """A hash (hex) of an encoder's configuration, tokenizer, weights and code, for cache keys; a Hub id is its own."""
     place = locate(name)
     if isinstance(place, str):
         return hashlib.sha256(place.encode()).hexdigest()
-    files = sorted(path for path in place.iterdir() if path.suffix in (".json", ".safetensors", ".txt", ".model"))
+    kinds = (".json", ".safetensors", ".txt", ".model", ".py")
+    files = sorted(path for path in place.iterdir() if path.suffix in kinds)
     digest = hashlib.sha256()
     for path in files:
         digest.update(path.name.encode())

@@ -23,7 +23,7 @@ _BLOCK_SENTENCES = 16_384
 
 
 def teacher_embeddings(
-    config: TrainConfig, *, threads: int | None = None, device: str | None = None
+    config: TrainConfig, *, threads: int | None = None, device: str | None = None, trust_remote_code: bool = False
 ) -> NDArray[np.float32]:
     """The teacher's embeddings [sentences of the corpus, width], fp32, read-only and memory-mapped.
 
@@ -34,6 +34,7 @@ def teacher_embeddings(
         config: `data.corpus` and `teacher` are read.
         threads: processor threads of this process from now on; None leaves them.
         device: as `model.device.choose_device`.
+        trust_remote_code: as `model.encoder.load_encoder`; embeddings that are there already need no code.
 
     Raises:
         InputError: there is no teacher, or it, the corpus or the cache folder cannot be used.
@@ -48,7 +49,8 @@ def teacher_embeddings(
     def write(path: Path) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
-        encoder = load_encoder(EncoderConfig(name=name, pooling=teacher.pooling)).to(choose_device(device))
+        settings = EncoderConfig(name=name, pooling=teacher.pooling)
+        encoder = load_encoder(settings, trust_remote_code=trust_remote_code).to(choose_device(device))
         sentences = read_corpus(paths)
         with path.open("wb") as file:
             np.lib.format.write_array_header_1_0(

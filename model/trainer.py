@@ -34,6 +34,8 @@ class Trainer:
         device: torch.device,
         ranks: Ranks = ALONE,
         threads: int | None = None,
+        *,
+        trust_remote_code: bool = False,
     ) -> None:
         """Load the encoder and set the optimiser up; `start` must follow.
 
@@ -43,6 +45,7 @@ class Trainer:
             device: where to train. For one of several GPUs it becomes the process's current device.
             ranks: who else trains the same encoder.
             threads: processor threads of this process; None leaves them.
+            trust_remote_code: as `model.encoder.load_encoder`.
 
         Raises:
             InputError: the encoder or the precision cannot be used.
@@ -50,7 +53,7 @@ class Trainer:
         self._config, self._total_steps, self._device, self._ranks = config, total_steps, device, ranks
         precision = resolve_precision(config.precision, device)
         torch.manual_seed(config.seed)
-        encoder = load_encoder(config.encoder).to(device)
+        encoder = load_encoder(config.encoder, trust_remote_code=trust_remote_code).to(device)
         _check_max_length(config.encoder, encoder)
         if device.index is not None:
             torch.cuda.set_device(device)

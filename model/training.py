@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from model.batches import DataOrder, one_view, two_views
 from model.checkpoint import load_checkpoint, save_checkpoint
@@ -61,6 +64,7 @@ def train(
     threads: int | None = None,
     device: str | None = None,
     ranks: Ranks = ALONE,
+    trust_remote_code: bool = False,
 ) -> Generator[Progress, None, None]:
     """Train an encoder; yield at every evaluation point and at the end of the budget.
 
@@ -85,6 +89,7 @@ def train(
         threads: processor threads of this process from now on; None leaves them.
         device: as `model.device.choose_device`.
         ranks: who trains the same encoder together.
+        trust_remote_code: as `model.encoder.load_encoder`, for the teacher too.
 
     Raises:
         DamagedError: the checkpoint is not whole, or of another format.
@@ -105,9 +110,14 @@ def train(
     state = None if saved is None else saved[1]
     if resume_from is not None and state is not None:
         _check_same_run(resume_from, state, fingerprint)
-    trainer = Trainer(config, _steps(budget, batch_size), where, ranks, threads)
+    trainer = Trainer(config, _steps(budget, batch_size), where, ranks, threads, trust_remote_code=trust_remote_code)
     try:
-        batch = _batches(config, trainer, threads, device, ranks)
+        batch = _batches(
+            config,
+            trainer,
+            partial(teacher_embeddings, threads=threads, device=device, trust_remote_code=trust_remote_code),
+            ranks,
+        )
         trainer.start(saved)
         course = Course(trainer, batch, state)
         passed = 0 if state is None else state["rung"]
@@ -169,14 +179,14 @@ def _stops(
 
 
 def _batches(
-    config: TrainConfig, trainer: Trainer, threads: int | None, device: str | None, ranks: Ranks
+    config: TrainConfig, trainer: Trainer, embed: Callable[[TrainConfig], NDArray[np.float32]], ranks: Ranks
 ) -> Callable[[int], Batch]:
-    """A function from the step's number to what `Trainer.advance` takes."""
+    """A function from the step's number to what `Trainer.advance` takes; `embed` gives the teacher's embeddings."""
     tokenizer = trainer.encoder.tokenizer
     corpus = tokenised_corpus(config.data.corpus, tokenizer, config.encoder.max_length)
     order = DataOrder(len(corpus), config.optim.batch_size, config.seed)
     distils = config.loss.distillation_weight > 0
-    teacher = teacher_embeddings(config, threads=threads, device=device) if distils else None
+    teacher = embed(config) if distils else None
     pad_id = tokenizer.pad_token_id or 0
     share = ranks.share(config.optim.batch_size)
 

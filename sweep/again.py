@@ -22,7 +22,15 @@ _TORN = re.compile(r"\.(driver\.json|spec\.yaml|warm_start\.json|sweep\.json)\.\
 """What `files.write_whole` leaves when it is killed."""
 
 
-def run_or_resume(spec: SweepSpec, *, root: Path, name: str | None, address: str | None, command: str) -> Exit:
+def run_or_resume(
+    spec: SweepSpec,
+    *,
+    root: Path,
+    name: str | None,
+    address: str | None,
+    command: str,
+    trust_remote_code: bool = False,
+) -> Exit:
     """Go on with the sweep of that name if the root has it, else begin it.
 
     Raises:
@@ -32,9 +40,9 @@ def run_or_resume(spec: SweepSpec, *, root: Path, name: str | None, address: str
     refresh(root, name)
     await_free(root, name)
     if name in sweep_names(root):
-        return resume(root, name, spec=spec, address=address, command=command)
+        return resume(root, name, spec=spec, address=address, command=command, trust_remote_code=trust_remote_code)
     _remove_torn(root / name)
-    return run(spec, root=root, name=name, address=address, command=command)
+    return run(spec, root=root, name=name, address=address, command=command, trust_remote_code=trust_remote_code)
 
 
 def _remove_torn(folder: Path) -> None:

@@ -186,6 +186,7 @@ class _Attempt:
             resume_from=self._whole_checkpoint(),
             threads=self._job.threads,
             ranks=self._ranks,
+            trust_remote_code=self._job.trust_remote_code,
         )
 
     def _whole_checkpoint(self) -> Path | None:

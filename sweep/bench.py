@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
@@ -56,10 +57,12 @@ class _Turns:
     measured: Measured | None = None
     failure: str | None = None
 
-    def load(self, folder: Path, precision: Precision, threads: int, warm_up: Sequence[str]) -> None:
+    def load(
+        self, folder: Path, precision: Precision, threads: int, warm_up: Sequence[str], trust_remote_code: bool
+    ) -> None:
         _say(f"{self.name}: loading")
         with self._or_failure():
-            self.device = self.process.load(folder, precision, threads)
+            self.device = self.process.load(folder, precision, threads, trust_remote_code)
             self.process.pass_seconds(warm_up)
             self.process.single_ms(warm_up)
 
@@ -106,6 +109,7 @@ def bench(
     split: str = "test",
     data_dir: Path | None = None,
     threads: int | None = None,
+    trust_remote_code: bool = False,
 ) -> BenchTable:
     """Measure encoders.
 
@@ -117,13 +121,14 @@ def bench(
         split: of every task; a task that has only one split is scored on that.
         data_dir: the STS data; None: STSWEEP_DATA.
         threads: that every encoder computes with; None: what torch takes by itself here.
+        trust_remote_code: run code that an encoder's own files bring.
 
     Raises:
         Refused, Unreachable: no model, an unknown precision, no thread, a model that is not there; all at once.
         evaluation.InputError, model.InputError, model.UnreachableError: a task or an encoder that cannot be loaded.
     """
     names = list(dict.fromkeys(models))
-    chosen = _checked(names, changes, precisions, threads)
+    chosen = _checked(names, changes, precisions, threads, trust_remote_code)
     configs = {name: encoder_config(name, changes) for name in names}
     pairs = _pairs(tasks or DEMO, split, data_dir)
     corpus = read_corpus([DEMO])
@@ -134,11 +139,11 @@ def bench(
         for name, config in configs.items():  # all of them first: a mistake is told before minutes of measuring
             _say(f"{name}: writing {', '.join(chosen)}")
             with fresh_process() as process:
-                prepared[name] = process.prepare(config, chosen, folders[name])
+                prepared[name] = process.prepare(config, chosen, folders[name], trust_remote_code)
         threads = threads or prepared[names[0]].threads
         rows: list[BenchRow] = []
         for name, known in prepared.items():
-            turns = _measure(name, known, folders[name], threads, sentences, pairs)
+            turns = _measure(name, known, folders[name], threads, sentences, pairs, trust_remote_code)
             for precision in chosen:
                 turn = turns.get(precision)
                 failure = turn.failure if turn else known.failures[precision]
@@ -151,7 +156,13 @@ def bench(
 
 
 def _measure(
-    name: str, known: Prepared, folder: Path, threads: int, sentences: Sequence[str], pairs: Sequence[Pairs]
+    name: str,
+    known: Prepared,
+    folder: Path,
+    threads: int,
+    sentences: Sequence[str],
+    pairs: Sequence[Pairs],
+    trust_remote_code: bool,
 ) -> dict[Precision, _Turns]:
     """Every precision that could be written, each in its process, turn by turn."""
     with ExitStack() as stack:
@@ -160,7 +171,7 @@ def _measure(
             for precision in known.file_bytes
         }
         for precision, turn in turns.items():
-            turn.load(folder, precision, threads, sentences[:WARM_UP])
+            turn.load(folder, precision, threads, sentences[:WARM_UP], trust_remote_code)
         for number in range(PASSES):
             for turn in turns.values():
                 if turn.failure is None:
@@ -172,7 +183,11 @@ def _measure(
 
 
 def _checked(
-    names: Sequence[str], changes: Sequence[str], precisions: Sequence[str], threads: int | None
+    names: Sequence[str],
+    changes: Sequence[str],
+    precisions: Sequence[str],
+    threads: int | None,
+    trust_remote_code: bool,
 ) -> tuple[Precision, ...]:
     """The precisions, fp32 first, when nothing is wrong with the rest either."""
     problems = [] if names else [Problem("nothing to measure: name an encoder")]
@@ -185,7 +200,8 @@ def _checked(
     if threads is not None and threads < 1:
         problems.append(Problem(f"{threads} is not allowed; give 1 or more", key="--threads"))
     with_weights = not any(change.replace(" ", "") == "encoder.weights=random" for change in changes)
-    faults = {name: fault for name in names if (fault := find_fault(name, weights=with_weights))}
+    look = partial(find_fault, weights=with_weights, trust_remote_code=trust_remote_code)
+    faults = {name: fault for name in names if (fault := look(name))}
     problems += [Problem(fault) for fault in faults.values()]
     if problems:
         only_absent = len(problems) == len(faults) and all(map(is_absent, faults))

@@ -43,7 +43,9 @@ class BenchProcess:
 
     _meter: Meter
 
-    def prepare(self, config: EncoderConfig, precisions: Sequence[Precision], folder: Path) -> Prepared:
+    def prepare(
+        self, config: EncoderConfig, precisions: Sequence[Precision], folder: Path, trust_remote_code: bool = False
+    ) -> Prepared:
         """Write the encoder in each precision below `folder`.
 
         Raises:
@@ -57,7 +59,7 @@ class BenchProcess:
         from model.errors import InputError
         from model.precision import resolve_precision
 
-        encoder, device = load_encoder(config), choose_device(None)
+        encoder, device = load_encoder(config, trust_remote_code=trust_remote_code), choose_device(None)
         file_bytes: dict[Precision, int] = {}
         failures: dict[Precision, str] = {}
         for precision in precisions:
@@ -74,12 +76,12 @@ class BenchProcess:
             fast_bf16=resolve_precision("auto", device) == "bf16",
         )
 
-    def load(self, folder: Path, precision: Precision, threads: int) -> str:
+    def load(self, folder: Path, precision: Precision, threads: int, trust_remote_code: bool = False) -> str:
         """Load what `prepare` wrote; from here on the memory is watched. Returns the device, `cpu` or `cuda`."""
         os.environ["RAYON_NUM_THREADS"] = str(threads)  # the tokenizer's
         from model.bench import Meter
 
-        self._meter = Meter(folder / precision, precision, threads)
+        self._meter = Meter(folder / precision, precision, threads, trust_remote_code=trust_remote_code)
         return self._meter.device
 
     def pass_seconds(self, sentences: Sequence[str]) -> float:

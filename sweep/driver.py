@@ -65,32 +65,44 @@ _RAY = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # as in the workers
 }
 
+_HERE = {
+    # Killed, a Ray of our own does not come back; without this the driver waits 60 s for it before it ends.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
+    # Ray's switch for one machine alone, read when it is imported: its dozen ports are then on loopback.
+    # `_node_ip_address="127.0.0.1"` does not do it, for Ray puts the machine's own address in its place
+    # (`resolve_ip_for_localhost` of ray/_private/services.py).
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+}
+"""For a Ray of our own on this machine."""
+
+RELIED_ON = _RAY | _HERE
+"""Variables that a sweep sets before Ray starts, unless the environment has them with another value."""
+
 
 @contextmanager
-def ray_session(address: str | None, record: Record, *, dashboard: bool) -> Iterator[Cluster]:
+def ray_session(address: str | None, code: Path, *, dashboard: bool = False) -> Iterator[Cluster]:
     """Ray for one sweep: its own on this machine when `address` is None, else the cluster there.
 
     Args:
         address: of a cluster.
-        record: the sweep's.
+        code: where the workers' code is copied to, unless the job that this process is has brought it.
         dashboard: start one with a Ray of our own: Ray Train asks its State API which workers' places to give back
             after a death (`PlacementGroupCleaner` of ray 2.60).
 
     Raises:
         Unreachable: nothing answers at `address`.
     """
-    os.environ.update({name: value for name, value in _RAY.items() if name not in os.environ})
+    variables = _RAY if address is not None else _RAY | _HERE
+    os.environ.update({name: value for name, value in variables.items() if name not in os.environ})
     import ray
 
     environment: dict[str, Any] = {
         "env_vars": _WORKERS | {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     }
     if not job_has_working_dir():
-        environment["working_dir"] = str(_copy_code(record.folder / "code").resolve())
+        environment["working_dir"] = str(_copy_code(code).resolve())
     arguments: dict[str, Any] = {"runtime_env": environment, "log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
-        # Killed, a Ray of our own does not come back; without this the driver waits 60 s for it before it ends.
-        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
         arguments |= {"address": "local", "include_dashboard": dashboard, "object_store_memory": 200 * 2**20}
     else:
         arguments |= {"address": address}

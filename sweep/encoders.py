@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,14 @@ class LexicalSource:
         return LexicalEncoder.fit(read_corpus(self.corpus) if self.corpus else (), counts)
 
 
-def named_entries(models: Sequence[str], changes: Sequence[str], lexical: LexicalSource, root: Path) -> Entries:
+def named_entries(
+    models: Sequence[str],
+    changes: Sequence[str],
+    lexical: LexicalSource,
+    root: Path,
+    *,
+    trust_remote_code: bool = False,
+) -> Entries:
     """The encoders of these names; faults are told before the first of them is scored for minutes.
 
     Args:
@@ -66,19 +74,21 @@ def named_entries(models: Sequence[str], changes: Sequence[str], lexical: Lexica
         changes: `encoder.KNOB=VALUE`, for each of them.
         lexical: for the lexical floor.
         root: where sweeps are, for who names one as an encoder.
+        trust_remote_code: run code that an encoder's own files bring.
 
     Raises:
-        Refused: a change that is none, a sweep, a damaged encoder, nothing to fit the lexical floor on.
+        Refused: a change that is none, a sweep, a damaged encoder or one with code of its own that is not trusted,
+            nothing to fit the lexical floor on.
         Unreachable: an encoder that is not there.
     """
     for name in models:
         if (root / name / "sweep.json").exists() and not Path(name).exists():
             message = f"{name!r} is a sweep, not an encoder; give it as --sweep"
             raise Refused([Problem(message)], next=f"stsweep eval --sweep {argument(root / name)}")
-    return {name: _entry(name, changes, lexical) for name in models}
+    return {name: _entry(name, changes, lexical, trust_remote_code) for name in models}
 
 
-def _entry(name: str, changes: Sequence[str], lexical: LexicalSource) -> Make:
+def _entry(name: str, changes: Sequence[str], lexical: LexicalSource, trust_remote_code: bool) -> Make:
     if name == LEXICAL:
         if lexical == LexicalSource():
             raise Refused(
@@ -88,10 +98,10 @@ def _entry(name: str, changes: Sequence[str], lexical: LexicalSource) -> Make:
         lexical.check()
         return lexical.fit
     config = encoder_config(name, changes)
-    if fault := find_fault(name, weights=config.weights == "pretrained"):
+    if fault := find_fault(name, weights=config.weights == "pretrained", trust_remote_code=trust_remote_code):
         kind = Unreachable if is_absent(name) else Refused
         raise kind([Problem(fault + nearest(name, [LEXICAL]))], next="stsweep eval MODEL, a folder or package:NAME")
-    return lambda: load(config)
+    return partial(load, config, trust_remote_code)
 
 
 def encoder_config(name: str, changes: Sequence[str] = ()) -> EncoderConfig:
@@ -123,7 +133,7 @@ def encoder_config(name: str, changes: Sequence[str] = ()) -> EncoderConfig:
     return TrainConfig.from_flat(knobs).encoder
 
 
-def sweep_entries(record: Record, lexical: LexicalSource) -> Entries:
+def sweep_entries(record: Record, lexical: LexicalSource, *, trust_remote_code: bool = False) -> Entries:
     """The winner and, beside it, what it must be above.
 
     Raises:
@@ -141,20 +151,20 @@ def sweep_entries(record: Record, lexical: LexicalSource) -> Entries:
     record.share.fetch_encoder(best.number)
     folder = best.folder / "encoder"
     entries: Entries = {
-        f"{record.name} {best.number:04d}": lambda: load(saved_config(folder)),
-        "untrained": lambda: load(config.encoder),
+        f"{record.name} {best.number:04d}": lambda: load(saved_config(folder), trust_remote_code),
+        "untrained": partial(load, config.encoder, trust_remote_code),
     }
     if config.teacher.name is not None:
         teacher = EncoderConfig(name=config.teacher.name, pooling=config.teacher.pooling)
-        entries["teacher"] = lambda: load(teacher)
+        entries["teacher"] = partial(load, teacher, trust_remote_code)
     floor = LexicalSource(lexical.corpus or config.data.corpus, lexical.word_counts)
     floor.check()
     return entries | {LEXICAL: floor.fit}
 
 
-def load(config: EncoderConfig) -> Encoder:
+def load(config: EncoderConfig, trust_remote_code: bool = False) -> Encoder:
     """The encoder on the GPU, or on the processor where there is none."""
     from model.device import choose_device
     from model.encoder import load_encoder
 
-    return load_encoder(config).to(choose_device(None))
+    return load_encoder(config, trust_remote_code=trust_remote_code).to(choose_device(None))

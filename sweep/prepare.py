@@ -21,7 +21,7 @@ def prepare(config: TrainConfig, job: Job) -> dict[str, float | None]:
 
     Args:
         config: the sweep's first configuration (`sweep.spec.space.first_config`).
-        job: task, split, metric.
+        job: task, split, metric, whether code of encoders is trusted.
 
     Returns:
         Scores ×100 by name: `untrained` (the encoder before training), `teacher` (if there is one), `lexical` (the
@@ -53,13 +53,14 @@ def prepare(config: TrainConfig, job: Job) -> dict[str, float | None]:
         value: float | None = getattr(result, job.metric)
         return value
 
-    untrained = load_encoder(config.encoder).to(choose_device(None))
+    untrained = load_encoder(config.encoder, trust_remote_code=job.trust_remote_code).to(choose_device(None))
     tokenised_corpus(config.data.corpus, untrained.tokenizer, config.encoder.max_length)
     scores = {"untrained": dev_score(partial(untrained.encode, cache_tokens=True))}
     if config.teacher.name is not None:
         if config.loss.distillation_weight > 0:
-            teacher_embeddings(config, threads=threads)
-        teacher = load_encoder(EncoderConfig(name=config.teacher.name, pooling=config.teacher.pooling))
+            teacher_embeddings(config, threads=threads, trust_remote_code=job.trust_remote_code)
+        settings = EncoderConfig(name=config.teacher.name, pooling=config.teacher.pooling)
+        teacher = load_encoder(settings, trust_remote_code=job.trust_remote_code)
         scores["teacher"] = dev_score(partial(teacher.to(choose_device(None)).encode, cache_tokens=True))
     scores["lexical"] = dev_score(LexicalEncoder.fit(read_corpus(config.data.corpus)))
     return scores

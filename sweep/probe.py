@@ -63,12 +63,13 @@ class Estimate:
     notes: tuple[str, ...]
 
 
-def probe(spec: SweepSpec, at_once: int | None) -> Estimate:
+def probe(spec: SweepSpec, at_once: int | None, *, trust_remote_code: bool = False) -> Estimate:
     """Measure the largest configuration of a checked spec, and say what the sweep will take.
 
     Args:
         spec: What `sweep.spec.check.check` found nothing wrong with.
         at_once: Trials at once; None when that is not known.
+        trust_remote_code: Run code that an encoder's own files bring.
 
     Raises:
         Refused: The largest configuration does not fit into the memory.
@@ -93,6 +94,7 @@ def probe(spec: SweepSpec, at_once: int | None) -> Estimate:
             small_batch=smallest_batch(spec),
             every_pooling=objective.poolings == "all",
             threads=threads(ask_of(spec.resources, config.flatten())),
+            trust_remote_code=trust_remote_code,
         )
     except (MemoryError, BrokenProcessPool) as error:
         said = ", ".join(f"{knob} {value}" for knob, value in largest.items())

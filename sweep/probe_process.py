@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -22,6 +23,7 @@ from sweep.no_score import NO_MEMORY_TEXTS
 if TYPE_CHECKING:
     from evaluation.pairs import Pairs
     from model.encoder import Encoder
+    from model.training import Progress
 
 T = TypeVar("T")
 _FEWEST_STEPS, _MOST_STEPS = 3, 20
@@ -59,7 +61,14 @@ class Probed:
 
 
 def probe_apart(
-    config: TrainConfig, sentences: Sequence[str], pairs: Pairs, *, small_batch: int, every_pooling: bool, threads: int
+    config: TrainConfig,
+    sentences: Sequence[str],
+    pairs: Pairs,
+    *,
+    small_batch: int,
+    every_pooling: bool,
+    threads: int,
+    trust_remote_code: bool,
 ) -> Probed:
     """`probe_here` in a new interpreter, which ends with this call or with this process.
 
@@ -69,11 +78,19 @@ def probe_apart(
         model.InputError, model.DivergedError: As `model.train`.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
-        return pool.submit(probe_here, config, sentences, pairs, small_batch, every_pooling, threads).result()
+        return pool.submit(
+            probe_here, config, sentences, pairs, small_batch, every_pooling, threads, trust_remote_code
+        ).result()
 
 
 def probe_here(
-    config: TrainConfig, sentences: Sequence[str], pairs: Pairs, small_batch: int, every_pooling: bool, threads: int
+    config: TrainConfig,
+    sentences: Sequence[str],
+    pairs: Pairs,
+    small_batch: int,
+    every_pooling: bool,
+    threads: int,
+    trust_remote_code: bool = False,
 ) -> Probed:
     """Train on `sentences`, at least a batch of them, and score on `pairs`; whatever is cached on the way is removed.
 
@@ -83,26 +100,28 @@ def probe_here(
 
     from model.memory import forget_peak, peak_bytes
     from model.teacher import teacher_embeddings
+    from model.training import train
 
     with TemporaryDirectory(prefix="stsweep-probe-") as scratch:
         os.environ["STSWEEP_CACHE"] = scratch
         corpus = Path(scratch) / "sentences.txt"
         corpus.write_text("".join(f"{sentence}\n" for sentence in sentences), encoding="utf-8")
         short = _short(config, config.optim.batch_size, corpus)
+        learn = partial(train, threads=threads, trust_remote_code=trust_remote_code)
         with _memory_errors():
             if short.loss.distillation_weight > 0:  # trials find them computed: their memory is not a trial's
-                teacher_embeddings(short, threads=threads)
+                teacher_embeddings(short, threads=threads, trust_remote_code=trust_remote_code)
             forget_peak()
             if on_gpu := torch.cuda.is_available():
                 torch.cuda.reset_peak_memory_stats()
             step_seconds, (rung_seconds, end_seconds) = _train(
-                short, threads, lambda encoder: _evaluations(encoder, short, pairs, every_pooling)
+                short, learn, lambda encoder: _evaluations(encoder, short, pairs, every_pooling)
             )
             resident_bytes = peak_bytes()
             gpu_bytes = torch.cuda.max_memory_allocated() if on_gpu else None
             small_step_seconds = step_seconds
             if small_batch < short.optim.batch_size:
-                small_step_seconds, _ = _train(_short(config, small_batch, corpus), threads, lambda encoder: None)
+                small_step_seconds, _ = _train(_short(config, small_batch, corpus), learn, lambda encoder: None)
         return Probed(
             device="cuda" if on_gpu else "cpu",
             threads=threads,
@@ -128,13 +147,13 @@ def _short(config: TrainConfig, batch: int, corpus: Path) -> TrainConfig:
     )
 
 
-def _train(config: TrainConfig, threads: int, then: Callable[[Encoder], T]) -> tuple[float, T]:
+def _train(
+    config: TrainConfig, learn: Callable[..., Generator[Progress, None, None]], then: Callable[[Encoder], T]
+) -> tuple[float, T]:
     """Seconds of a step, and what `then` gives at the last, while optimiser and gradients lie in memory."""
-    from model.training import train
-
     batch = config.optim.batch_size
     ends: list[float] = []
-    with closing(train(config, evaluate_at=range(batch, config.budget.sentences, batch), threads=threads)) as training:
+    with closing(learn(config, evaluate_at=range(batch, config.budget.sentences, batch))) as training:
         for progress in training:
             ends.append(progress.seconds)
             steps = len(ends) - 1

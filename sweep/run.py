@@ -19,6 +19,7 @@ from sweep.record import Record
 from sweep.resources import slots, smallest
 from sweep.root import check_absolute, check_name, said_place
 from sweep.say import say
+from sweep.shared_storage import check_shared
 from sweep.show import going_on_text, outcome_text
 from sweep.signals import Signals
 from sweep.spec import check as checks
@@ -39,8 +40,18 @@ _MIRROR_CLOSING_S = 3.0
 """Seconds for the last rows to reach MLflow; after a signal somebody is waiting."""
 
 
-def run(spec: SweepSpec, *, root: Path, name: str | None, address: str | None, command: str) -> Exit:
+def run(
+    spec: SweepSpec,
+    *,
+    root: Path,
+    name: str | None,
+    address: str | None,
+    command: str,
+    trust_remote_code: bool = False,
+) -> Exit:
     """Run a new sweep to its end and print the outcome on stdout.
+
+    With `trust_remote_code`, Python code that an encoder's own files bring is run, here and in the workers.
 
     Raises:
         Refused: the spec, the machine or the name does not allow it; nothing was started or overwritten.
@@ -49,7 +60,7 @@ def run(spec: SweepSpec, *, root: Path, name: str | None, address: str | None, c
     name = spec.name if name is None else name
     check_name(root, name)
     named = spec.model_copy(update={"name": name})
-    for note in checks.check(named, address=address, root=root).notes:
+    for note in checks.check(named, address=address, root=root, trust_remote_code=trust_remote_code).notes:
         print(f"note: {note}", file=sys.stderr)
     objective = spec.objective
     about = {
@@ -64,7 +75,7 @@ def run(spec: SweepSpec, *, root: Path, name: str | None, address: str | None, c
         "command": command,
     }
     record = Record.create(root, name, spec.to_yaml(), about, warm_start=find_earlier(spec, root).trials)
-    return _drive_to_the_end(spec, record, address, is_new=True)
+    return _drive_to_the_end(spec, record, address, is_new=True, trust_remote_code=trust_remote_code)
 
 
 def resume(
@@ -76,6 +87,7 @@ def resume(
     more_trials: int = 0,
     address: str | None,
     command: str,
+    trust_remote_code: bool = False,
 ) -> Exit:
     """Go on with a sweep that was closed, killed or has ended.
 
@@ -91,6 +103,7 @@ def resume(
         more_trials: beyond those that the sweep has or was to have.
         address: a Ray cluster.
         command: what was typed.
+        trust_remote_code: as `run`; what was given to an earlier command counts for nothing.
 
     Raises:
         Refused: there is no such sweep, it belongs to somebody else, a newer program wrote it, the space differs.
@@ -139,13 +152,17 @@ def resume(
             next=f"stsweep {_going_on(record, more_trials)} --set {why.partition(' ')[0]}=MORE",
         )
     with _again(record, more_trials):
-        notes = checks.check(spec, address=address, root=root, begun=record.folder).notes
+        notes = checks.check(
+            spec, address=address, root=root, begun=record.folder, trust_remote_code=trust_remote_code
+        ).notes
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     record.drive(command)
     record.write_spec(spec.to_yaml())
     say(going_on_text(record, more_trials), sys.stderr)
-    return _drive_to_the_end(spec, record, address, is_new=False, more_trials=more_trials)
+    return _drive_to_the_end(
+        spec, record, address, is_new=False, more_trials=more_trials, trust_remote_code=trust_remote_code
+    )
 
 
 @contextmanager
@@ -185,14 +202,20 @@ def recorded_spec(record: Record) -> SweepSpec:
 
 
 def _drive_to_the_end(
-    spec: SweepSpec, record: Record, address: str | None, *, is_new: bool, more_trials: int = 0
+    spec: SweepSpec,
+    record: Record,
+    address: str | None,
+    *,
+    is_new: bool,
+    more_trials: int = 0,
+    trust_remote_code: bool,
 ) -> Exit:
     """Drive a sweep and say how it ended; a new one in which nothing has begun leaves its name free."""
     begin = time.monotonic()
     with Signals() as signals:
         mirror = Mirror(record, spec.tracking_uri or default_uri(record.folder.parent))
         try:
-            why = _drive(spec, record, address, mirror, signals, more_trials)
+            why = _drive(spec, record, address, mirror, signals, more_trials, trust_remote_code)
         except KeyboardInterrupt:
             why = "ended at once"
         except BaseException as error:
@@ -240,18 +263,26 @@ def _send_the_rest(mirror: Mirror, signalled: Exit | None = None) -> None:
 
 
 def _drive(
-    spec: SweepSpec, record: Record, address: str | None, mirror: Mirror, signals: Signals, more_trials: int
+    spec: SweepSpec,
+    record: Record,
+    address: str | None,
+    mirror: Mirror,
+    signals: Signals,
+    more_trials: int,
+    trust_remote_code: bool,
 ) -> str | None:
     say(f"sweep {record.name}: starting Ray; the record is {said_place(record.folder)}", sys.stderr)
     say(f"Ctrl-C closes it; killed or closed, it goes on by: stsweep resume {record.argument}", sys.stderr)
-    with ray_session(address, record, dashboard=needs_dashboard(spec)) as cluster:
+    with ray_session(address, record.folder / "code", dashboard=needs_dashboard(spec)) as cluster:
         signals.install()
         # A cluster may grow with what waits for it, from no worker at all; this machine cannot.
         fit = slots(spec.resources, cluster) if address is None else fitting(smallest(spec.resources), cluster.nodes)
         now = min(fit, spec.resources.concurrent or fit)
         record.change(slots=now or None)
         print(f"{cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs: {now} trials at once; preparing", file=sys.stderr)
-        job = job_of(spec, pause=record.pause_file.resolve())
+        if address is not None:
+            check_shared(spec, None if record.share.place else record.folder.resolve(), record.argument)
+        job = job_of(spec, pause=record.pause_file.resolve(), trust_remote_code=trust_remote_code)
         prepare_sweep(spec, record, job)
         record.change(
             trials=record.about["trials"] + more_trials

@@ -50,6 +50,7 @@ def evaluate(
     data_dir: Path | None,
     root: Path,
     resamples: int = RESAMPLES,
+    trust_remote_code: bool = False,
 ) -> ScoreTable:
     """Score encoders.
 
@@ -65,6 +66,7 @@ def evaluate(
         data_dir: the STS data; None takes the sweep's own, else STSWEEP_DATA.
         root: where sweeps are, for who names one as an encoder.
         resamples: of the bootstrap; 0 leaves the intervals out.
+        trust_remote_code: run code that an encoder's own files bring.
 
     Raises:
         Refused: nothing to score, a task or a change that is none, nothing to fit the lexical floor on, no winner yet.
@@ -77,13 +79,13 @@ def evaluate(
     folder = data_dir or _own_data(record)
     pairs = [load_pairs(task, split_of(task, split), folder) for task in ids if task in TASKS]
     labelled = [load_labelled(task, folder) for task in ids if task in TRANSFER]
-    entries = sweep_entries(record, lexical) if record else {}
+    entries = sweep_entries(record, lexical, trust_remote_code=trust_remote_code) if record else {}
     others = [*models, *([against] if against and against not in entries else [])]
     if twice := [name for name in others if name in entries]:
         raise Refused(
             [Problem(f"the sweep brings {name!r} already", key="MODEL") for name in twice], next="the same without it"
         )
-    entries |= named_entries(others, changes, lexical, root)
+    entries |= named_entries(others, changes, lexical, root, trust_remote_code=trust_remote_code)
     rows = _rows(entries, pairs, labelled, pooling)
     return _table(rows, pairs, against, resamples)
 

@@ -34,7 +34,16 @@ if TYPE_CHECKING:
     from sweep.spec.sweep_spec import SweepSpec
 
 
-def submit(path: Path, changes: Sequence[str], *, address: str, root: str, name: str | None, follow: bool) -> Exit:
+def submit(
+    path: Path,
+    changes: Sequence[str],
+    *,
+    address: str,
+    root: str,
+    name: str | None,
+    follow: bool,
+    trust_remote_code: bool = False,
+) -> Exit:
     """Submit a sweep, and follow its log to the end unless told otherwise.
 
     Args:
@@ -44,6 +53,7 @@ def submit(path: Path, changes: Sequence[str], *, address: str, root: str, name:
         root: where the cluster keeps sweeps: an absolute path that all its nodes see, or a URI.
         name: of the sweep, and of the job; None: the spec's.
         follow: print the log until the job has ended. Else the job is only begun.
+        trust_remote_code: as `stsweep run`.
 
     Returns:
         The sweep's exit code; 0 when it is not followed.
@@ -60,6 +70,7 @@ def submit(path: Path, changes: Sequence[str], *, address: str, root: str, name:
         size = f"{said_bytes(upload.bytes)} ({upload.files} files)"
         say(f"sweep {name}: uploading {size} to {jobs.address}: the code and the spec, no data", sys.stderr)
         command = ["run", SPEC_FILE, "--root", root, "--name", name, "--or-resume"]
+        command += ["--trust-remote-code"] if trust_remote_code else []
         with jobs.asked():
             jobs.client.submit_job(
                 entrypoint=f"exec python -m sweep {shlex.join(command)}",

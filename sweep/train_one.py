@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sweep.attempt import attempt
 from sweep.errors import Exit, Problem, Refused
 from sweep.export.folder import write_encoder
-from sweep.export.sentence_transformer import NEEDS_CODE, needs_code
+from sweep.export.sentence_transformer import code_note
 from sweep.files import write_whole
 from sweep.spec.check import check
 from sweep.spec.space import one_run
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sweep.spec.sweep_spec import SweepSpec
 
 
-def train_one(spec: SweepSpec, out: Path, resume: bool) -> Exit:
+def train_one(spec: SweepSpec, out: Path, resume: bool, *, trust_remote_code: bool = False) -> Exit:
     """Train `spec.train` into `out`: rows, a checkpoint at every rung, and the encoder at the end; print the score.
 
     Returns:
@@ -38,7 +38,7 @@ def train_one(spec: SweepSpec, out: Path, resume: bool) -> Exit:
         model.InputError: the checkpoint is damaged, or the corpus has other contents.
     """
     alone = one_run(spec, spec.train)
-    check(alone)
+    check(alone, trust_remote_code=trust_remote_code)
     checkpoint = out / "checkpoint"
     if resume and not checkpoint.exists():
         raise Refused(
@@ -57,7 +57,8 @@ def train_one(spec: SweepSpec, out: Path, resume: bool) -> Exit:
     out.mkdir(parents=True, exist_ok=True)
     if not resume:
         write_whole(out / "spec.yaml", alone.to_yaml())
-    attempt(job_of(alone, checkpoint_every_rung=True), out, alone.train.flatten(), partial(_print_row, alone))
+    job = job_of(alone, checkpoint_every_rung=True, trust_remote_code=trust_remote_code)
+    attempt(job, out, alone.train.flatten(), partial(_print_row, alone))
     row = RowLog(out).read()[-1]
     if row.failure:
         reason = (out / ERROR).read_text(encoding="utf-8").strip()
@@ -65,7 +66,7 @@ def train_one(spec: SweepSpec, out: Path, resume: bool) -> Exit:
         return Exit.NONE_COMPLETED
     said = _objective(spec)
     print(f"{said} {row.score:.2f} after {row.sentences:,} sentences; the encoder is {out / 'encoder'}")
-    print(_exported(out, alone))
+    print(_exported(out, alone, trust_remote_code))
     return Exit.DONE
 
 
@@ -97,14 +98,14 @@ def _print_row(spec: SweepSpec, row: dict[str, Any]) -> None:
     print(f"{rung}  score {row['score']:.2f}", file=sys.stderr)
 
 
-def _exported(out: Path, spec: SweepSpec) -> str:
+def _exported(out: Path, spec: SweepSpec, trust_remote_code: bool) -> str:
     """Write the encoder for sentence-transformers too, which would load `encoder/` with a pooling of its own guess."""
     if importlib.util.find_spec("sentence_transformers") is None:
         return "for SentenceTransformer(path): pip install 'stsweep[export]', then the same command with --resume"
     folder, unfinished = out / "export", out / ".export"
     if not folder.exists():
         shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed while it wrote
-        write_encoder(out / "encoder", spec, unfinished)
+        write_encoder(out / "encoder", spec, unfinished, trust_remote_code=trust_remote_code)
         unfinished.rename(folder)
-    note = f"\nnote: {NEEDS_CODE}" if needs_code(spec.train.encoder.pooling) else ""
-    return f"SentenceTransformer({str(folder)!r}){note}"
+    note = code_note(spec.train.encoder.pooling, out / "encoder")
+    return f"SentenceTransformer({str(folder)!r})" + (f"\nnote: {note}" if note else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ class Job:
     """Seconds of training between two checkpoints. None: none is written, none read."""
     checkpoint_every_rung: bool = False
     """Write one at every rung too, and keep the last when the trial has completed."""
+    trust_remote_code: bool = False
+    """Run Python code that the encoder's or the teacher's own files bring. From the command line alone."""
     pause: Path | None = None
     """A file: while it is there, a trial saves a checkpoint and ends."""
     publish: Callable[[], None] = _nothing
@@ -59,7 +62,13 @@ class Job:
         return self.milestones if self.axis == "seconds" else self.rungs
 
 
-def job_of(spec: SweepSpec, pause: Path | None = None, *, checkpoint_every_rung: bool = False) -> Job:
+def job_of(
+    spec: SweepSpec,
+    pause: Path | None = None,
+    *,
+    checkpoint_every_rung: bool = False,
+    trust_remote_code: bool = False,
+) -> Job:
     """What a spec says of every one of its trials."""
     return Job(
         rungs=rungs(spec),
@@ -74,6 +83,7 @@ def job_of(spec: SweepSpec, pause: Path | None = None, *, checkpoint_every_rung:
         against=spec.objective.against,
         checkpoint_seconds=spec.checkpoint_seconds,
         checkpoint_every_rung=checkpoint_every_rung,
+        trust_remote_code=trust_remote_code,
         pause=pause,
     )
 
@@ -91,8 +101,18 @@ def run_trial(
     What a trial did it would do again, so only a trial whose process died is run again. A fault of the accelerator ends
     the process: CUDA answers every later call of it with the same error, and it would take all later trials with it.
     A full disk or shared storage that fails is no fault of the trial: it is raised, and the scheduler closes the sweep.
-    Nobody listens to an attempt that was superseded.
+    Nobody listens to an attempt that was superseded. A node that joined later and does not share the sweep's folder is
+    no fault either: its worker counts as dead, and the trial may run on another node.
+
+    Raises:
+        FileNotFoundError: the trial's folder, which the driver made, is not on this machine.
     """
+    if not folder.is_dir():
+        host = socket.gethostname()
+        raise FileNotFoundError(
+            f"{host} does not have the trial's folder {folder}: this node does not share the sweep's storage. "
+            f"Mount it there, or take {host} out of the cluster"
+        )
     try:
         attempt(job, folder, knobs, report, number=number)
         job.publish()

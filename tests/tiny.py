@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from tokenizers import Tokenizer
@@ -121,3 +122,65 @@ def _bert(layers: int, width: int) -> BertModel:
 
 def _vocabulary_size() -> int:
     return len(tiny_tokenizer())
+
+
+def own_code_folder(folder: Path, mark: Path) -> Path:
+    """A tiny encoder of an architecture that only Python code in its own folder knows; running the code makes `mark`.
+
+    Args:
+        folder: is made.
+        mark: gets a line whenever a file of the code is run.
+
+    Returns:
+        `folder`.
+    """
+    tiny_encoder_folder(folder)
+    (folder / "configuration_own.py").write_text(_OWN_CODE.format(mark=str(mark)) + _OWN_CONFIG)
+    (folder / "modeling_own.py").write_text(_OWN_CODE.format(mark=str(mark)) + _OWN_MODEL)
+    settings = json.loads((folder / "config.json").read_text())
+    settings["model_type"] = "own-tiny"
+    settings["architectures"] = ["OwnModel"]
+    settings["auto_map"] = {"AutoConfig": "configuration_own.OwnConfig", "AutoModel": "modeling_own.OwnModel"}
+    (folder / "config.json").write_text(json.dumps(settings))
+    return folder
+
+
+_OWN_CODE = """
+import json
+from pathlib import Path
+
+with Path({mark!r}).open("a") as mark:
+    mark.write(__name__ + chr(10))
+"""
+_OWN_CONFIG = """
+from transformers import DistilBertConfig
+
+
+class OwnConfig(DistilBertConfig):
+    model_type = "own-tiny"
+"""
+_OWN_MODEL = """
+from transformers import DistilBertModel
+
+from .configuration_own import OwnConfig
+
+
+class OwnModel(DistilBertModel):
+    config_class = OwnConfig
+"""
+
+
+def pickled_folder(folder: Path, mark: Path) -> Path:
+    """A tiny encoder whose weights are a pickle that makes `mark` when it is read without care."""
+    tiny_encoder_folder(folder)
+    (folder / "model.safetensors").unlink()
+    torch.save({"weights": _Trap(str(mark))}, folder / "pytorch_model.bin")
+    return folder
+
+
+class _Trap:
+    def __init__(self, mark: str) -> None:
+        self._mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path(self._mark),)

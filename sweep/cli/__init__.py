@@ -12,7 +12,7 @@ import sys
 
 import typer
 
-from sweep.cli import driving, jobs, scoring, simulating, sweeps  # noqa: F401  (they register their commands)
+from sweep.cli import checkup, driving, jobs, scoring, simulating, sweeps  # noqa: F401  (they register their commands)
 from sweep.cli.app import app
 from sweep.errors import Exit, Problem, Refused, Unreachable
 from sweep.files import disk_fault

@@ -45,6 +45,10 @@ Address = Annotated[
 MaybeDashboard = Annotated[
     str | None, typer.Option("--address", metavar="URL", help="Ask the cluster of this dashboard, http://HOST:8265.")
 ]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="Run Python code that a model's own files bring; it can do anything."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -14,6 +14,7 @@ from sweep.cli.app import (
     Root,
     Set,
     Spec,
+    Trust,
     app,
     command_line,
     load,
@@ -34,6 +35,7 @@ def run(
     or_resume: Annotated[
         bool, typer.Option("--or-resume", help="Go on with the sweep if the root has it, with the same spec.")
     ] = False,
+    trust_remote_code: Trust = False,
 ) -> None:
     """Run a sweep to its end. Ctrl-C closes it, twice ends it at once; `stsweep resume` goes on."""
     from sweep.again import run_or_resume
@@ -43,8 +45,14 @@ def run(
     path = spec_path(spec)
     begin = run_or_resume if or_resume else run_sweep
     with told_where(spec, path, changes):
-        given = load(path, changes, data_dir)
-        code = begin(given, root=root_folder(root), name=name, address=address, command=command_line())
+        code = begin(
+            load(path, changes, data_dir),
+            root=root_folder(root),
+            name=name,
+            address=address,
+            command=command_line(),
+            trust_remote_code=trust_remote_code,
+        )
     raise typer.Exit(code)
 
 
@@ -58,13 +66,21 @@ def resume(
     data_dir: DataDir = None,
     root: Root = DEFAULT,
     address: Address = None,
+    trust_remote_code: Trust = False,
 ) -> None:
     """Go on with a sweep that was closed or killed: what has ended stays, the rest continues from its checkpoints."""
     from sweep.run import resume as resume_sweep
 
     given = load(spec_path(spec), changes, data_dir) if spec else None
-    changes = with_data_dir(changes, data_dir)
-    code = resume_sweep(root_folder(root), name, spec=given, changes=changes, address=address, command=command_line())
+    code = resume_sweep(
+        root_folder(root),
+        name,
+        spec=given,
+        changes=with_data_dir(changes, data_dir),
+        address=address,
+        command=command_line(),
+        trust_remote_code=trust_remote_code,
+    )
     raise typer.Exit(code)
 
 
@@ -75,11 +91,18 @@ def extend(
     changes: Set = [],  # noqa: B006
     root: Root = DEFAULT,
     address: Address = None,
+    trust_remote_code: Trust = False,
 ) -> None:
     """Give a sweep more trials, and go on with it."""
     from sweep.run import resume as resume_sweep
 
     code = resume_sweep(
-        root_folder(root), name, changes=changes, more_trials=trials, address=address, command=command_line()
+        root_folder(root),
+        name,
+        changes=changes,
+        more_trials=trials,
+        address=address,
+        command=command_line(),
+        trust_remote_code=trust_remote_code,
     )
     raise typer.Exit(code)

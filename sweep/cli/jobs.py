@@ -14,6 +14,7 @@ from sweep.cli.app import (
     Root,
     Set,
     Spec,
+    Trust,
     app,
     record_of,
     spec_path,
@@ -40,6 +41,7 @@ def submit(
     changes: Set = [],  # noqa: B006
     data_dir: DataDir = None,
     detach: Annotated[bool, typer.Option("--detach", help="Do not follow the log.")] = False,
+    trust_remote_code: Trust = False,
 ) -> None:
     """Run a sweep on a Ray cluster as a job. Submitted again, it goes on; Ctrl-C stops following, not the sweep."""
     from sweep.spec.origin import told_where
@@ -48,7 +50,13 @@ def submit(
     path = spec_path(spec)
     with told_where(spec, path, changes):
         code = submit_sweep(
-            path, with_data_dir(changes, data_dir), address=address, root=root, name=name, follow=not detach
+            path,
+            with_data_dir(changes, data_dir),
+            address=address,
+            root=root,
+            name=name,
+            follow=not detach,
+            trust_remote_code=trust_remote_code,
         )
     raise typer.Exit(code)
 

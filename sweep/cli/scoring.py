@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.app import DEFAULT, DataDir, Json, Root, Set, app, load, record_of, spec_path
+from sweep.cli.app import DEFAULT, DataDir, Json, Root, Set, Trust, app, load, record_of, spec_path
 from sweep.errors import Problem, Refused
 from sweep.shared.root import root_folder
 
@@ -53,6 +53,7 @@ def evaluate(
     ] = None,
     data_dir: DataDir = None,
     root: Root = DEFAULT,
+    trust_remote_code: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Score encoders on STS (Spearman × 100 over all pairs of a task, nothing cut) and transfer tasks."""
@@ -74,6 +75,7 @@ def evaluate(
         data_dir=data_dir,
         root=root_folder(root),
         resamples=(0 if pooling == ALL_POOLINGS else RESAMPLES) if resamples is None else resamples,
+        trust_remote_code=trust_remote_code,
     )
     print(json.dumps(table.to_json(), indent=2) if as_json else table.to_text())
 
@@ -87,6 +89,7 @@ def bench(
     changes: Set = [],  # noqa: B006
     threads: Annotated[int | None, typer.Option(help="Processor threads; default: all.")] = None,
     data_dir: DataDir = None,
+    trust_remote_code: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Measure size, speed, latency, memory and score of encoders in fp32, bf16 and int8, side by side."""
@@ -100,6 +103,7 @@ def bench(
         split=split,
         data_dir=data_dir,
         threads=threads,
+        trust_remote_code=trust_remote_code,
     )
     print(json.dumps(table.to_json(), indent=2) if as_json else table.to_text())
 

@@ -18,6 +18,7 @@ from sweep.cli.app import (
     Root,
     Set,
     Spec,
+    Trust,
     app,
     command_line,
     load,
@@ -40,6 +41,7 @@ def check(
     max_cost: Annotated[
         float | None, typer.Option(help="Refuse a sweep that is expected to cost more; needs --probe.")
     ] = None,
+    trust_remote_code: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Say what a sweep would do and take, and every mistake, before anything starts."""
@@ -53,10 +55,10 @@ def check(
     with told_where(spec, path, changes):
         given = load(path, changes, data_dir)
         check_cost_asked(given, max_cost, command_line(), probed=probe, address=address)
-        plan = check_spec(given, address=address, root=root_folder(root))
+        plan = check_spec(given, address=address, root=root_folder(root), trust_remote_code=trust_remote_code)
         estimate = None
         if probe:
-            estimate = measure_sweep(given, plan.at_once)
+            estimate = measure_sweep(given, plan.at_once, trust_remote_code=trust_remote_code)
     if estimate is not None:
         check_cost(given, estimate, max_cost, command_line())
     print(json.dumps(plan_json(plan, estimate), indent=2) if as_json else plan_text(plan, estimate))
@@ -126,6 +128,7 @@ def train(
     changes: Set = [],  # noqa: B006
     data_dir: DataDir = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    trust_remote_code: Trust = False,
 ) -> None:
     """Train one configuration, a spec's `train` with --set, in this process and without Ray."""
     from sweep.spec.origin import told_where
@@ -133,7 +136,8 @@ def train(
 
     path = spec_path(spec)
     with told_where(spec, path, changes):
-        code = train_one(load(path, changes, data_dir), out=out, resume=resume)
+        given = load(path, changes, data_dir)
+        code = train_one(given, out=out, resume=resume, trust_remote_code=trust_remote_code)
     raise typer.Exit(code)
 
 
@@ -146,6 +150,7 @@ def export(
         typer.Option(help="Folder to make; default: ROOT/NAME/export, or ./NAME-export of a root at a URI."),
     ] = None,
     root: Root = DEFAULT,
+    trust_remote_code: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Write the best encoder as a folder for SentenceTransformer(path), with its re-runnable configuration."""
@@ -153,7 +158,7 @@ def export(
     from sweep.export.folder import export as export_trial
 
     record = record_of(root, name)
-    exported = export_trial(record, trial, out or default_folder(record))
+    exported = export_trial(record, trial, out or default_folder(record), trust_remote_code=trust_remote_code)
     print(json.dumps(exported.to_json(), indent=2) if as_json else exported.to_text())
 
 

@@ -47,7 +47,7 @@ class Exported:
         return "\n".join(lines)
 
 
-def export(record: Record, number: int | None, folder: Path) -> Exported:
+def export(record: Record, number: int | None, folder: Path, *, trust_remote_code: bool = False) -> Exported:
     """Write a completed trial's encoder to a new folder.
 
     The folder appears whole or not at all.
@@ -56,6 +56,7 @@ def export(record: Record, number: int | None, folder: Path) -> Exported:
         record: the sweep.
         number: the trial's number; None takes the best.
         folder: what to make; it must not exist.
+        trust_remote_code: run code that the encoder's own files bring.
 
     Raises:
         Refused: the folder exists, there is no such completed trial, its encoder was not kept, or
@@ -82,7 +83,7 @@ def export(record: Record, number: int | None, folder: Path) -> Exported:
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
-        note = _write(record, trial, folder, unfinished)
+        note = _write(record, trial, folder, unfinished, trust_remote_code)
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -115,37 +116,39 @@ def _free(folder: Path) -> Path:
     return next(free for n in range(2, 10_000) if not (free := folder.with_name(f"{folder.name}-{n}")).exists())
 
 
-def _write(record: Record, trial: Trial, folder: Path, unfinished: Path) -> str | None:
+def _write(record: Record, trial: Trial, folder: Path, unfinished: Path, trust_remote_code: bool) -> str | None:
     """Fill `unfinished`, which will be called `folder`; what to know of it, or None."""
     from sweep.export.model_card import write_card
 
-    note = write_encoder(trial.folder / "encoder", run_spec(record, trial), unfinished)
+    spec = run_spec(record, trial)
+    note = write_encoder(trial.folder / "encoder", spec, unfinished, trust_remote_code=trust_remote_code)
     write_card(unfinished / "README.md", record, trial, folder.name, note)
     return note
 
 
-def write_encoder(saved: Path, spec: SweepSpec, folder: Path) -> str | None:
+def write_encoder(saved: Path, spec: SweepSpec, folder: Path, *, trust_remote_code: bool = False) -> str | None:
     """Write an encoder and its run's spec as a new folder for sentence-transformers.
 
     Args:
         saved: what `model.save_encoder` wrote.
         spec: the one run that made it.
         folder: must not exist.
+        trust_remote_code: run code that the encoder's own files bring.
 
     Returns:
         What to know before loading it; None when there is nothing.
     """
     from model.encoder import load_encoder, saved_config
     from sweep.export.model_card import describe
-    from sweep.export.sentence_transformer import NEEDS_CODE, build, needs_code, save
+    from sweep.export.sentence_transformer import build, code_note, save
 
-    encoder = load_encoder(saved_config(saved))
-    built: SentenceTransformer = build(encoder, saved)
+    encoder = load_encoder(saved_config(saved), trust_remote_code=trust_remote_code)
+    built: SentenceTransformer = build(encoder, saved, trust_remote_code)
     describe(built, spec)
     save(built, folder)
     shutil.copyfile(saved / ENCODER_FILE, folder / ENCODER_FILE)
     write_whole(folder / CONFIG_FILE, spec.to_yaml())
-    return NEEDS_CODE if needs_code(encoder.pooling) else None
+    return code_note(encoder.pooling, saved)
 
 
 def run_spec(record: Record, trial: Trial) -> SweepSpec:

@@ -13,16 +13,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model.folder import wants_own_code
+
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from model.encoder import Encoder
 
-NEEDS_CODE = (
+_LOAD = "load it with SentenceTransformer(folder, trust_remote_code=True)"
+_POOLING_CODE = (
     "no module of sentence-transformers takes a maximum over layers, so the folder holds its own, layer_pooling.py: "
-    "load it with SentenceTransformer(folder, trust_remote_code=True)"
 )
-"""What to know of a folder whose pooling is a maximum: since release 6 a local module, too, needs that argument."""
+_MODEL_CODE = "transformers does not have the encoder's architecture, so the folder holds its code: "
 
 _LAYERS: dict[str, Callable[[range], tuple[int, ...]]] = {
     "last_hidden": lambda states: (states[-1],),
@@ -36,23 +38,37 @@ _LAYERS: dict[str, Callable[[range], tuple[int, ...]]] = {
 """Second part of a pooling's name → which of the hidden states 0 (embedding output) to L it reads."""
 
 
-def needs_code(pooling: str) -> bool:
-    """Whether the folder only loads with `trust_remote_code=True`."""
-    return pooling.startswith("max_")
+def code_note(pooling: str, saved: Path) -> str | None:
+    """What to know of a folder that holds code: since release 6 a local module, too, needs `trust_remote_code=True`.
+
+    Args:
+        pooling: of the encoder; a maximum has a module of its own.
+        saved: the transformers folder, which may bring code.
+    """
+    if wants_own_code(saved):
+        return _MODEL_CODE + _LOAD
+    return _POOLING_CODE + _LOAD if pooling.startswith("max_") else None
 
 
-def build(encoder: Encoder, saved: Path) -> SentenceTransformer:
+def build(encoder: Encoder, saved: Path, trust_remote_code: bool = False) -> SentenceTransformer:
     """The encoder as sentence-transformers modules, on the CPU, sharing its weights.
 
     Args:
         encoder: a loaded encoder.
         saved: the transformers folder that it was loaded from.
+        trust_remote_code: as it was loaded.
     """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Transformer
 
     reads_layers = encoder.pooling not in ("cls", "avg_last_hidden")
-    transformer = Transformer(str(saved), config_kwargs={"output_hidden_states": reads_layers})
+    trust = {"trust_remote_code": trust_remote_code}  # always said: by default it would be asked for on a terminal
+    transformer = Transformer(
+        str(saved),
+        model_kwargs=dict(trust),
+        processor_kwargs=dict(trust),
+        config_kwargs={"output_hidden_states": reads_layers} | trust,
+    )
     transformer.model = encoder.transformer  # as trained: a freshly loaded BERT would bring an untrained pooler head
     encoder.transformer.config.output_hidden_states = reads_layers
     modules = [transformer, *_pooling_modules(encoder.pooling, encoder.transformer.config)]

@@ -81,7 +81,14 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def check(spec: SweepSpec, *, address: str | None = None, root: Path | None = None, begun: Path | None = None) -> Plan:
+def check(
+    spec: SweepSpec,
+    *,
+    address: str | None = None,
+    root: Path | None = None,
+    begun: Path | None = None,
+    trust_remote_code: bool = False,
+) -> Plan:
     """Plan the sweep, or say all that keeps it from running.
 
     Args:
@@ -89,6 +96,7 @@ def check(spec: SweepSpec, *, address: str | None = None, root: Path | None = No
         address: A Ray cluster, which should answer; its CPUs and GPUs are not known here and not checked.
         root: The folder of the sweeps, whose disk must hold this one; None: no disk is looked at.
         begun: The folder of a sweep that goes on. None: a new one, whose name should be free.
+        trust_remote_code: Whether encoders may bring Python code that is run.
 
     Raises:
         Unreachable: only models are missing, or the cluster.
@@ -97,7 +105,7 @@ def check(spec: SweepSpec, *, address: str | None = None, root: Path | None = No
     problems, notes = [*_constant(spec), *_precision(spec)], [*spec.left_out, *_idle_teacher(spec), *_leaking(spec)]
     corpus = _corpus(spec, problems)
     pairs = _pairs(spec, problems)
-    missing = _models(spec, problems)
+    missing = _models(spec, problems, trust_remote_code)
     if problem := cluster_problem(address):
         missing.append(problem)
     shapes = shapes_of(spec)
@@ -222,13 +230,16 @@ def _pairs(spec: SweepSpec, problems: list[Problem]) -> int:
         return 0
 
 
-def _models(spec: SweepSpec, problems: list[Problem]) -> list[Problem]:
+def _models(spec: SweepSpec, problems: list[Problem], trust_remote_code: bool) -> list[Problem]:
     """The models that are not there; one that is there and damaged is added to `problems`."""
     missing: list[Problem] = []
     loads_weights = "pretrained" in values_of(spec, "encoder.weights")
     for knob in ("encoder.name", "teacher.name"):
         for name in values_of(spec, knob):
-            if name is not None and (fault := find_fault(name, weights=loads_weights or knob == "teacher.name")):
+            if name is None:
+                continue
+            with_weights = loads_weights or knob == "teacher.name"
+            if fault := find_fault(name, weights=with_weights, trust_remote_code=trust_remote_code):
                 (missing if is_absent(name) else problems).append(Problem(fault, key=knob))
     return missing
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import copy
+import json
+import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
+
+from sweep.signals import _GRACE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,13 +35,60 @@ def test_ray_accepts_the_file(cluster: dict[str, Any]) -> None:
     assert prepared(cluster)["cluster_name"] == "stsweep"
 
 
-def test_rays_validation_would_notice_a_misspelt_key(cluster: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("place", "right", "wrong"),
+    [
+        ((), "max_workers", "max_worker"),
+        (("auth",), "ssh_user", "ssh_usr"),
+        (("available_node_types", "head"), "node_config", "node_confg"),
+        (("available_node_types", "gpu_worker"), "min_workers", "min_worker"),
+    ],
+)
+def test_rays_validation_would_notice_a_misspelt_key(cluster, place, right, wrong) -> None:
     import jsonschema
 
-    with pytest.raises(jsonschema.ValidationError, match="min_worker"):
-        prepared(
-            cluster | {"available_node_types": {"head": cluster["available_node_types"]["head"] | {"min_worker": 1}}}
-        )
+    misspelt = copy.deepcopy(cluster)
+    at = misspelt
+    for step in place:
+        at = at[step]
+    at[wrong] = at.pop(right)
+    with pytest.raises(jsonschema.ValidationError, match=wrong):
+        prepared(misspelt)
+
+
+@pytest.fixture(scope="module")
+def mistakes_of_a_node() -> Callable[[dict[str, Any]], str]:
+    """AWS' own model of what its API takes, for `node_config`, into which Ray does not look."""
+    from botocore.loaders import Loader
+    from botocore.model import ServiceModel
+    from botocore.validate import ParamValidator
+
+    model = ServiceModel(Loader().load_service_model("ec2", "service-2"), "ec2")
+    shape = model.operation_model("RunInstances").input_shape
+
+    def mistakes(node_config: dict[str, Any]) -> str:
+        return ParamValidator().validate(node_config | {"MinCount": 1, "MaxCount": 1}, shape).generate_report()
+
+    return mistakes
+
+
+def test_aws_knows_every_key_of_a_node(cluster, mistakes_of_a_node) -> None:
+    for node in cluster["available_node_types"].values():
+        assert mistakes_of_a_node(node["node_config"]) == ""
+    node = copy.deepcopy(cluster["available_node_types"]["gpu_worker"]["node_config"])
+    node["InstanceMarketOption"] = node.pop("InstanceMarketOptions")
+    node["BlockDeviceMappings"][0]["Ebs"]["VolumeSiz"] = 1
+    found = mistakes_of_a_node(node)
+    assert "InstanceMarketOption" in found
+    assert "VolumeSiz" in found
+
+
+def test_the_provider_has_the_keys_that_ray_reads_and_no_other(cluster) -> None:
+    """Ray's schema lets any other key through, so a misspelt one would do nothing."""
+    from ray.autoscaler import __file__ as autoscaler
+
+    schema = json.loads((Path(autoscaler).parent / "ray-schema.json").read_text(encoding="utf-8"))
+    assert cluster["provider"].keys() <= schema["properties"]["provider"]["properties"].keys()
 
 
 def test_from_no_gpu_worker_to_eight_on_spot_and_none_is_left_idle(cluster: dict[str, Any]) -> None:
@@ -67,6 +119,13 @@ def test_every_start_of_ray_demands_a_token_and_every_node_has_it(cluster: dict[
     assert config["file_mounts"]["/home/ubuntu/.ray/auth_token"] == "~/.ray/auth_token"
 
 
+def test_a_stopped_job_has_the_time_that_its_driver_takes_to_save_its_trials(cluster: dict[str, Any]) -> None:
+    start = next(line for line in cluster["head_start_ray_commands"] if "ray start" in line)
+    given = re.search(r"RAY_JOB_STOP_WAIT_TIME_S=(\d+)", start[: start.index("ray start")])
+    assert given is not None
+    assert int(given[1]) >= _GRACE_S
+
+
 def test_the_dashboard_is_not_open_to_the_network(cluster: dict[str, Any]) -> None:
     assert "0.0.0.0" not in str(prepared(cluster))
 
@@ -95,3 +154,4 @@ def test_what_a_build_needs_is_copied_and_installed_from_the_constraints(
 def test_ray_is_on_the_path_of_a_login_shell(cluster: dict[str, Any]) -> None:
     profile = next(line for line in cluster["setup_commands"] if "/etc/profile.d/" in line)
     assert "/home/ubuntu/venv/bin:$PATH" in profile
+    assert "STSWEEP_ROOT=/home/ubuntu/sweeps" in profile, "the folder that the head shares"

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import shutil
+import socket
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -644,3 +645,14 @@ def test_what_killed_saves_left_is_gone_in_the_end(home, tmp_path):
     run(home, tmp_path)
     assert load_encoder(saved_config(tmp_path / "encoder")).width == 16
     assert folders(tmp_path) == {"encoder"}
+
+
+def test_a_node_that_lacks_the_trials_folder_says_so_in_a_sentence(home, tmp_path):
+    gone = tmp_path / "trials" / "0003"
+    with pytest.raises(FileNotFoundError) as raised:
+        run_trial(job(home), gone, knobs(home), print)
+    said = str(raised.value)
+    assert socket.gethostname() in said
+    assert str(gone) in said
+    assert "does not share the sweep's storage" in said
+    assert not gone.exists()

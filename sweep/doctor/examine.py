@@ -1,0 +1,166 @@
+"""`stsweep doctor`: asks this machine, what a driver needs, and with an address every node; the lines of all."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from sweep.cluster import cluster_problem
+from sweep.doctor.facts import Facts, clock, collect, existing
+from sweep.doctor.judge import LEVELS, Line, judge_clock, judge_machine, judge_own_versions, judge_versions, worst
+from sweep.doctor.surroundings import hub_line, root_line, token_line, tracking_lines
+from sweep.driver import RELIED_ON, ray_session
+from sweep.errors import Exit, Refused, Unreachable
+from sweep.nodes import Answer, Node, ask_nodes, nodes_now
+from sweep.shared.root import uri_of
+from sweep.shared_storage import find_unshared
+
+_ROUNDS = 3
+"""Of asking a node's clock; the quickest counts."""
+_CLOCK_S = 5.0
+_MARK = {"ok": "ok  ", "warn": "warn", "bad": "bad "}
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What was found.
+
+    Attributes:
+        address: The cluster that was asked for; None for this machine alone.
+        lines: Everything that was looked at.
+        is_reachable: Whether the cluster answered; True without one.
+    """
+
+    address: str | None
+    lines: tuple[Line, ...]
+    is_reachable: bool = True
+
+    @property
+    def exit_code(self) -> Exit:
+        if not self.is_reachable:
+            return Exit.UNREACHABLE
+        return Exit.REFUSED if worst(self.lines) == "bad" else Exit.DONE
+
+    def to_json(self) -> dict[str, Any]:
+        """`{address, reachable, worst, lines: [{level, check, where, found, remedy}]}`; keys are never left out."""
+        return {
+            "address": self.address,
+            "reachable": self.is_reachable,
+            "worst": worst(self.lines),
+            "lines": [line.to_json() for line in self.lines],
+        }
+
+    def to_text(self) -> str:
+        wide = max((len(line.check) for line in self.lines), default=0)
+        text, where = [], None
+        for line in self.lines:
+            if line.where != where:
+                where = line.where
+                text.append(f"{where}:")
+            text.append(f"  {_MARK[line.level]}  {line.check:{wide}}  {line.found}")
+            if line.remedy and line.level != "ok":
+                text.append(f"        {'':{wide}}  → {line.remedy}")
+        count = {level: sum(line.level == level for line in self.lines) for level in LEVELS}
+        text.append(", ".join(f"{count[level]} {level}" for level in LEVELS))
+        is_bad = worst(self.lines) == "bad"
+        text.append("Next: mend what is bad, then: stsweep doctor" if is_bad else "Next: stsweep check SPEC")
+        return "\n".join(text)
+
+
+def examine(address: str | None, root: Path, *, timeout_s: float = 30.0) -> Examination:
+    """Look at this machine, and at every node of the cluster at `address`.
+
+    Args:
+        address: a Ray cluster; None: no Ray is started.
+        root: the folder of the sweeps.
+        timeout_s: for all nodes to answer.
+    """
+    facts, lines = _here(root)
+    if address is None:
+        return Examination(None, tuple(lines))
+    problem = cluster_problem(address)
+    if problem is not None:
+        silent = Line("bad", "cluster", "here", problem.message, "ray status, on the head")
+        return Examination(address, (*lines, silent), is_reachable=False)
+    try:
+        with TemporaryDirectory(prefix="stsweep-doctor-") as scratch, ray_session(address, Path(scratch) / "code"):
+            lines += _nodes(facts, root, timeout_s)
+    except Refused as refused:
+        bad = [Line("bad", "cluster", "here", problem.message, refused.next) for problem in refused.problems]
+        return Examination(address, (*lines, *bad), is_reachable=not isinstance(refused, Unreachable))
+    except RuntimeError as error:  # of `ray.init`: another version of Ray or Python there; the message names both
+        said = " ".join(str(error).split())
+        return Examination(address, (*lines, Line("bad", "cluster", "here", said, "the cluster's versions here")))
+    return Examination(address, tuple(lines))
+
+
+def _here(root: Path) -> tuple[Facts, list[Line]]:
+    """This machine's facts and lines; whatever waits for a network waits at once."""
+    asked: list[Callable[[], list[Line]]] = [
+        lambda: [root_line(root)],
+        lambda: [token_line()],
+        lambda: list(tracking_lines(root)),
+        lambda: [hub_line()],
+    ]
+    with ThreadPoolExecutor(len(asked) + 1) as pool:
+        machine = pool.submit(collect, str(root))
+        answers = [pool.submit(each) for each in asked]
+        facts = machine.result()
+        lines = [judge_own_versions(facts), *judge_machine(facts, "here", RELIED_ON)]
+        return facts, [*lines, *(line for answer in answers for line in answer.result())]
+
+
+def _nodes(here: Facts, root: Path, timeout_s: float) -> Iterator[Line]:
+    nodes = nodes_now()
+    print(f"asking {len(nodes)} nodes", file=sys.stderr)
+    answers = ask_nodes(collect, str(root), nodes=nodes, timeout_s=timeout_s)
+    cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
+    yield Line("ok", "cluster", "here", f"{len(nodes)} nodes: {cpus:g} CPUs, {gpus:g} GPUs")
+    if uri_of(root) is None:  # else every node has a copy of its own
+        yield from _shared(root, [answer.node for answer in answers if answer.value is not None], timeout_s)
+    for answer in answers:
+        yield from _node(answer, here)
+
+
+def _shared(root: Path, nodes: Sequence[Node], timeout_s: float) -> Iterator[Line]:
+    """Whether the root is one folder on all nodes; of nodes that do not answer their own line says it."""
+    try:
+        problems, _ = find_unshared(existing(root), [], nodes, timeout_s)
+    except OSError as error:
+        yield Line("bad", "shared root", "here", f"{root} cannot be written: {error.strerror}", "another --root")
+        return
+    remedy = "--root at a path that every node sees (NFS), or at a URI (s3://BUCKET/FOLDER)"
+    yield from (Line("bad", "shared root", "here", problem.message, remedy) for problem in problems)
+    if not problems:
+        yield Line("ok", "shared root", "here", f"{existing(root)} is the same folder on every node")
+
+
+def _node(answer: Answer[Facts], here: Facts) -> Iterator[Line]:
+    where = str(answer.node)
+    if answer.value is None:
+        yield Line("bad", "node", where, answer.fault or "", "ray status; its logs are in /tmp/ray/session_latest/logs")
+        return
+    offset_s, uncertain_s = _clock(answer.node)
+    yield judge_versions(answer.value, where, here)
+    yield judge_clock(where, offset_s, uncertain_s)
+    yield from judge_machine(answer.value, where, {})
+
+
+def _clock(node: Node) -> tuple[float, float]:
+    """Seconds by which a node's clock is ahead, and half of the round trip; infinitely unsure without an answer."""
+    found = []
+    for _ in range(_ROUNDS):
+        begin = time.time()
+        (answer,) = ask_nodes(clock, nodes=[node], timeout_s=_CLOCK_S)
+        end = time.time()
+        if answer.value is not None:
+            found.append(((end - begin) / 2, answer.value - (begin + end) / 2))
+    uncertain_s, offset_s = min(found, default=(math.inf, 0.0))
+    return offset_s, uncertain_s
