@@ -228,6 +228,7 @@ def _drive_to_the_end(
                 if is_new and not record.has_trials():
                     record.discard()
                 raise
+        why = why or record.share.lost
         signals.conclude()
         with suppress(OSError):  # a disk that fails: the record is then that of a killed driver, and goes on as such
             record.change(closed=why)  # while no other driver can change it too
@@ -248,6 +249,7 @@ def _drive_to_the_end(
     if signals.exit is not None:
         return signals.exit
     if record.share.lost is not None:
+        say(f"{said_place(record.folder)} has nothing of what was done after that; resume does it again", sys.stderr)
         return Exit.UNREACHABLE
     unfinished = len(trials) < record.about["trials"] or any(trial.ended is None for trial in trials)
     if unfinished and not (why or "").startswith("stop."):  # not by a limit of its own

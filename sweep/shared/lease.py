@@ -147,11 +147,9 @@ class Lease:
             return None
         except (ValueError, TypeError):
             holder = None  # under file://, in the moment in which it is written
-        return (
-            None
-            if holder is not None and holder.is_dead
-            else Found(holder, lease.written, max(0.0, now - lease.written))
-        )
+        if holder is not None and holder.is_dead:
+            return None
+        return Found(holder, lease.written, max(0.0, now - lease.written))
 
     def _write(self) -> None:
         self._store.write(self._name, json.dumps(asdict(self._holder)).encode())

@@ -140,9 +140,15 @@ def test_a_sweep_goes_on_on_machine_after_machine_as_if_nothing_had_been(
         first.clean()
 
         driver = second.start("resume", "shared")
-        wait_until(second, lambda: any("trials/0001/trained/manifest" in name for name in storage.names()))
+        wait_until(second, lambda: any("/trained/manifest-000002" in name for name in storage.names("sweeps")))
+        workers = second.workers()
+        for worker in workers:  # the sweep should not end before its driver looks at its lease again, within 10 s
+            os.kill(worker, signal.SIGSTOP)
         for lease in storage.names("sweeps/shared/lease"):
             storage.client.delete_object(Bucket=BUCKET, Key=lease)
+        wait_until(second, lambda: "sweeps/shared/pause/000002" in storage.names("sweeps/shared/pause"))
+        for worker in workers:
+            os.kill(worker, signal.SIGCONT)
         assert driver.wait(timeout=60) == 3
         said = second.log.read_text()
         assert "closed: the lease on the sweep was lost: it was removed" in said
