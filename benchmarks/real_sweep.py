@@ -198,7 +198,8 @@ def _stsweep(folder: Path, name: str, *changes: str, points: list[dict[str, Any]
     if points is not None:
         text = text.split("search:")[0] + "search:\n" + _grid(points) + "objective: {task: demo, split: dev}\n"
         text += (
-            "scheduler: {name: none, grace: 1600, reduction_factor: 2}\nsampler: {name: grid}\nresources: {cpus_per_worker: 1}\n"
+            "scheduler: {name: none, grace: 1600, reduction_factor: 2}\nsampler: {name: grid}\n"
+            "resources: {cpus_per_worker: 1}\n"
         )
     spec = folder / f"{name}.yaml"
     spec.write_text(text)
