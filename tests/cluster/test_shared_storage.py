@@ -102,8 +102,7 @@ def machine(workshop: Path, environment: dict[str, str], storage: Storage, name:
     """A machine is a cache of its own, with a Ray of its own."""
     cache = {"STSWEEP_CACHE": str(workshop / f"cache-{name}")}
     sweep = Sweep(workshop, environment | cache, "shared", root=f"s3://{BUCKET}/sweeps", **storage.variables)
-    sweep.ray_folder = Path(f"{sweep.ray_folder}-{name}")
-    sweep.ray_folder.mkdir(exist_ok=True)
+    sweep.ray_folder = sweep.ray_folder.rename(f"{sweep.ray_folder}-{name}")
     sweep.environment["RAY_TMPDIR"] = str(sweep.ray_folder)
     sweep.log = workshop / f"shared-{name}.log"
     return sweep
