@@ -38,7 +38,7 @@ folder, slots = Path(sys.argv[1]), int(sys.argv[2])
 spec = load_spec(folder / "s.yaml")
 about = {"objective": "demo dev spearman", "rungs": [64, 128, 256], "searched": list(spec.searched), "trials": 4}
 record = Record.create(folder / "sweeps", "s", spec.to_yaml(), about)
-bridge, scheduler, _ = make_bridge(spec, record, room=lambda: slots)
+bridge, scheduler, _ = make_bridge(spec, record, room=lambda proposed: len(proposed) < slots)
 trials = str(record.folder.resolve() / "trials")
 
 
