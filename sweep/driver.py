@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.cluster import job_has_working_dir
 from sweep.errors import Problem, Unreachable
+from sweep.growth import cluster_now, growing_cluster
 from sweep.guard import HOME, SIBLINGS
-from sweep.placement import Ask, Node
+from sweep.placement import Ask
 from sweep.record import Record
 from sweep.resources import Cluster, ask_of, asks_of, has_room, threads
 from sweep.shared.keys import PLACES, keep_secrets_from_logs, secrets_here
@@ -114,17 +115,9 @@ def ray_session(address: str | None, code: Path, *, dashboard: bool = False) -> 
             next="ray status, or leave --address and RAY_ADDRESS out to run on this machine",
         ) from error
     try:
-        yield cluster_now()
+        yield cluster_now() if address is None else growing_cluster()
     finally:
         ray.shutdown()
-
-
-def cluster_now() -> Cluster:
-    """What the Ray of this process has in all at this moment; a cluster grows and shrinks."""
-    import ray
-
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    return Cluster(tuple(Node(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in alive))
 
 
 def _copy_code(folder: Path) -> Path:
@@ -156,15 +149,18 @@ def prepare_sweep(spec: SweepSpec, record: Record, job: Job) -> None:
     record.write_baselines(ray.get(preparing.remote(config, job)))
 
 
-def run_trials(spec: SweepSpec, record: Record, job: Job, cluster: Cluster | None, signals: Signals) -> str | None:
+def run_trials(
+    spec: SweepSpec, record: Record, job: Job, cluster: Cluster, signals: Signals, *, grows: bool = False
+) -> str | None:
     """Run every trial of a prepared sweep that has not ended; returns when all have, or when the sweep was closed.
 
     Args:
         spec: the sweep's.
         record: driven by this process.
         job: what the trials share.
-        cluster: this machine; None: whatever the cluster has at each moment.
+        cluster: what there is now, and what there may be.
         signals: told how to close the sweep.
+        grows: whether it may have other nodes at each moment; else it is this machine.
 
     Returns:
         Why the sweep was closed before its trials were all run (a limit, a target, faults in a row, a signal); None
@@ -177,7 +173,7 @@ def run_trials(spec: SweepSpec, record: Record, job: Job, cluster: Cluster | Non
 
     from sweep.searcher import make_bridge
 
-    bridge, scheduler, closing = make_bridge(spec, record, room=partial(_has_room, spec, cluster))
+    bridge, scheduler, closing = make_bridge(spec, record, room=partial(_has_room, spec, cluster, grows))
     folder, resources = record.folder.resolve(), spec.resources
 
     place = record.share.place
@@ -242,10 +238,11 @@ def _bundle(ask: Ask) -> Any:
     return PlacementGroupFactory([{"CPU": ask.cpus, "GPU": ask.gpus} if ask.workers == 1 else {"memory": 1}])
 
 
-def _has_room(spec: SweepSpec, cluster: Cluster | None, open_trials: Sequence[Mapping[str, Any]]) -> bool:
+def _has_room(spec: SweepSpec, cluster: Cluster, grows: bool, open_trials: Sequence[Mapping[str, Any]]) -> bool:
     """Whether one more trial may be proposed beside those of these configurations."""
     asks = [ask_of(spec.resources, knobs) for knobs in open_trials]
-    return has_room(spec.resources, asks, cluster or cluster_now(), grows=cluster is None)
+    now = replace(cluster, nodes=cluster_now().nodes) if grows else cluster
+    return has_room(spec.resources, asks, now, grows=grows)
 
 
 def needs_dashboard(spec: SweepSpec) -> bool:

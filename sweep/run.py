@@ -14,9 +14,8 @@ from sweep.driver import needs_dashboard, prepare_sweep, ray_session, run_trials
 from sweep.errors import Exit, Problem, Refused
 from sweep.files import disk_fault
 from sweep.ledger import ledger_until_now
-from sweep.placement import fitting
 from sweep.record import Record
-from sweep.resources import slots, smallest
+from sweep.resources import slots
 from sweep.root import check_absolute, check_name, said_place
 from sweep.say import say
 from sweep.shared_storage import check_shared
@@ -275,9 +274,7 @@ def _drive(
     say(f"Ctrl-C closes it; killed or closed, it goes on by: stsweep resume {record.argument}", sys.stderr)
     with ray_session(address, record.folder / "code", dashboard=needs_dashboard(spec)) as cluster:
         signals.install()
-        # A cluster may grow with what waits for it, from no worker at all; this machine cannot.
-        fit = slots(spec.resources, cluster) if address is None else fitting(smallest(spec.resources), cluster.nodes)
-        now = min(fit, spec.resources.concurrent or fit)
+        now = slots(spec.resources, cluster)
         record.change(slots=now or None)
         print(f"{cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs: {now} trials at once; preparing", file=sys.stderr)
         if address is not None:
@@ -291,7 +288,7 @@ def _drive(
         follower = Follower(record, make_view(rung_count, spec.searched, partial(_left, spec, record)))
         follower.start()
         try:
-            return run_trials(spec, record, job, cluster if address is None else None, signals)
+            return run_trials(spec, record, job, cluster, signals, grows=address is not None)
         finally:
             follower.finish()
 

@@ -45,6 +45,7 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Say what a sweep would do and take, and every mistake, before anything starts."""
+    from sweep.growth import check_fits
     from sweep.plan_text import plan_json, plan_text
     from sweep.probe import check_cost, check_cost_asked
     from sweep.probe import probe as measure_sweep
@@ -59,6 +60,8 @@ def check(
         estimate = None
         if probe:
             estimate = measure_sweep(given, plan.at_once, trust_remote_code=trust_remote_code)
+        if address is not None:
+            check_fits(given, address)
     if estimate is not None:
         check_cost(given, estimate, max_cost, command_line())
     print(json.dumps(plan_json(plan, estimate), indent=2) if as_json else plan_text(plan, estimate))

@@ -57,6 +57,17 @@ def test_a_driver_elsewhere_joins_the_head_by_its_address(head, workshop, stswee
     assert (workshop / "sweeps" / "joined" / "code" / "model" / "config.py").exists(), "the code that ran is kept"
 
 
+def test_what_the_cluster_can_never_give_is_refused_by_check_and_by_run(head, workshop, stsweep):
+    spec = str(_write_spec(workshop))
+    asked = ("--address", head.address, "--set", "resources.workers=3")
+    for command in (("check", spec), ("run", spec, "--name", "impossible")):
+        ran = stsweep(*command, *asked, **head.environment)
+        assert ran.returncode == 2, ran.stderr
+        assert "resources.workers: a trial asks 3 workers at once and there is room for 2" in ran.stderr
+        assert "--set resources.workers=2" in ran.stderr
+    assert not (workshop / "sweeps" / "impossible").exists(), "the name is free again"
+
+
 def test_no_cluster_at_the_address_is_exit_code_3(workshop, stsweep):
     ran = stsweep("run", str(_write_spec(workshop)), "--name", "nowhere", "--address", "127.0.0.1:1")
     assert ran.returncode == 3, ran.stderr

@@ -1,0 +1,89 @@
+"""What a cluster has, and how far it may grow: an autoscaler starts nodes for what waits; Ray does not say how many.
+
+Ray's cluster launcher leaves its file on the head, with the resources of every kind of node; KubeRay's autoscaler keeps
+its own beside the pod, out of reach.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweep.placement import Node
+from sweep.resources import Cluster, check_possible
+
+if TYPE_CHECKING:
+    from sweep.spec.sweep_spec import SweepSpec
+
+_LAUNCHERS_FILE = Path("~/ray_bootstrap_config.yaml")
+"""Where `ray up` puts it (ray/autoscaler/_private/commands.py)."""
+_MOST_NODES = 1000
+_ANSWER_S = 60.0
+
+
+def cluster_now() -> Cluster:
+    """What the Ray of this process has at this moment."""
+    import ray
+
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return Cluster(tuple(Node(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in alive))
+
+
+def growing_cluster() -> Cluster:
+    """What the cluster has that this process is connected to, and all that it may have."""
+    import ray
+
+    now = cluster_now()
+    asking = ray.remote(_said_on_head).options(num_cpus=0, resources={"node:__internal_head__": 0.001})
+    try:
+        said = ray.get(asking.remote(), timeout=_ANSWER_S)
+    except ray.exceptions.GetTimeoutError:
+        return Cluster(now.nodes, most=None)
+    return Cluster(now.nodes, most=() if said is None else most_nodes(said))
+
+
+def check_fits(spec: SweepSpec, address: str) -> None:
+    """Whether every trial can be placed on the cluster of an address, as it is or may become.
+
+    Raises:
+        Refused: some never can.
+        Unreachable: nothing answers there.
+    """
+    from tempfile import TemporaryDirectory
+
+    from sweep.driver import ray_session
+
+    with (
+        TemporaryDirectory(prefix="stsweep-check-") as scratch,
+        ray_session(address, Path(scratch) / "code") as cluster,
+    ):
+        check_possible(spec.resources, cluster)
+
+
+def _said_on_head() -> Mapping[str, Any] | None:
+    """The launcher's file, empty on Kubernetes; None where the cluster does not grow. Runs on the head."""
+    path = _LAUNCHERS_FILE.expanduser()
+    if path.exists():
+        from ruamel.yaml import YAML
+
+        said: Mapping[str, Any] = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        return said
+    return {} if "KUBERNETES_SERVICE_HOST" in os.environ else None
+
+
+def most_nodes(launcher: Mapping[str, Any]) -> tuple[Node, ...] | None:
+    """All nodes that a launcher's file allows at once, each kind to its own limit; None where it does not say."""
+    kinds, limit = launcher.get("available_node_types") or {}, launcher.get("max_workers")
+    if not kinds or limit is None:
+        return None
+    head = launcher.get("head_node_type")
+    found: list[Node] = []
+    for name, kind in kinds.items():
+        resources = kind.get("resources") or {}
+        if not resources:  # the cloud knows, and the launcher has not written it down
+            return None
+        count = 1 if name == head else min(int(kind.get("max_workers", limit)), int(limit), _MOST_NODES)
+        found += [Node(float(resources.get("CPU", 0)), float(resources.get("GPU", 0)))] * count
+    return tuple(found)
