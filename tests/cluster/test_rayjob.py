@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 import time
@@ -42,22 +43,24 @@ def test_a_job_that_its_pod_s_end_stops_is_saved_and_the_next_try_finishes_it(he
     here = {"quickstart": str(spec), "/sweeps": str(root), "resources.gpus_per_worker=1": "resources.gpus_per_worker=0"}
     words = [here.get(word, word) for word in shlex.split(job["entrypoint"])]
     name = words[words.index("--name") + 1] = "pods"
-    submit = ["ray", "job", "submit", "--address", head.dashboard, "--submission-id", job["jobId"]]
+    container = job["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    variables = {each["name"]: each["value"] for each in container["env"] if each["name"].startswith("RAY_")}
+    submit = ["ray", "job", "submit", "--address", head.dashboard]
+    submit += ["--runtime-env-json", json.dumps({"env_vars": variables})]  # in a pod they are the head's
 
-    ray(head, [*submit, "--no-wait", "--", *words])
+    ray(head, [*submit, "--submission-id", job["jobId"], "--no-wait", "--", *words])
     trial, deadline = root / name / "trials" / "0000", time.monotonic() + 120
     while not (trial / "rows.jsonl").exists():
         assert time.monotonic() < deadline
         time.sleep(0.2)
     assert not (trial / "checkpoint").exists()
     begin = time.monotonic()
-    stop = job["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"]
-    ray(head, [word.replace("http://127.0.0.1:8265", head.dashboard) for word in stop["command"]])
+    stop = container["lifecycle"]["preStop"]["exec"]["command"]
+    ray(head, [word.replace("http://127.0.0.1:8265", head.dashboard) for word in stop])
     assert time.monotonic() - begin < 45
     assert (trial / "checkpoint" / "manifest.json").exists(), "saved between SIGTERM and SIGKILL"
 
-    ray(head, ["ray", "job", "delete", "--address", head.dashboard, job["jobId"]])  # a new cluster knows no such job
-    ray(head, [*submit, "--", *words])
+    ray(head, [*submit, "--submission-id", f"{job['jobId']}-again", "--", *words])  # a new cluster takes the same id
     record = Record.open(root, name)
     assert {trial.state for trial in record.trials()} <= {"completed", "stopped"}
     assert (len(record.trials()), len(record.sessions())) == (2, 2)
