@@ -37,6 +37,9 @@ objective: {{task: demo, split: dev}}
 trials: 2
 """
 
+SOON = {"RAY_gcs_rpc_server_reconnect_timeout_s": "10"}
+"""After `ray down`, which stops the head alone, workers look for it for 60 s."""
+
 WHO_IS_THERE = """
 import time, ray
 ray.init(address="auto", log_to_driver=False)
@@ -104,7 +107,7 @@ def site(workshop: Path, environment: dict[str, str]) -> Iterator[Site]:
             (host.home / "stsweep").mkdir()
             (host.home / "stsweep" / "venv").symlink_to(sys.prefix)
             passed_on = {name: environment[name] for name in ("STSWEEP_CACHE", "HF_HUB_OFFLINE", "PYTHONPATH")}
-            exports = " ".join(f"{name}={value}" for name, value in (passed_on | UNHURRIED).items())
+            exports = " ".join(f"{name}={value}" for name, value in (passed_on | UNHURRIED | SOON).items())
             (host.home / ".bashrc").write_text(f"export {exports}\n")
             hosts.append(host)
         laptop = network.add("laptop", plain | {"RAY_AUTH_MODE": "token", "TMPDIR": str(network.folder)})
