@@ -147,7 +147,7 @@ def test_a_second_ctrl_c_ends_at_once_and_leaves_no_process(times, workshop, env
         begin = time.monotonic()
         for _ in range(times):
             os.killpg(driver.pid, signal.SIGINT)
-            time.sleep(0.05)
+            time.sleep(0.2 if times == 2 else 0.05)  # of two that come while nothing of it runs the kernel keeps one
         assert driver.wait(timeout=30) == 130
         assert time.monotonic() - begin < 20
         assert "closed: ended at once" in sweep.log.read_text()
