@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweep.nodes import nodes_now
 from sweep.placement import Node
 from sweep.resources import Cluster, check_possible
 
@@ -25,10 +26,7 @@ _ANSWER_S = 60.0
 
 def cluster_now() -> Cluster:
     """What the Ray of this process has at this moment."""
-    import ray
-
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    return Cluster(tuple(Node(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in alive))
+    return Cluster(tuple(Node(node.cpus, node.gpus) for node in nodes_now()))
 
 
 def growing_cluster() -> Cluster:

@@ -45,10 +45,12 @@ class LimitedScheduler(RungScheduler):
         super().__init__(spec)
         self._record, self._ledger, self._closing = record, ledger, closing
         self._open: dict[str, Any] = {}
+        self._unstarted: dict[str, Any] = {}
+        """Those of the open ones that have not been seen to run."""
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         super().on_trial_add(tune_controller, trial)
-        self._open[trial.trial_id] = trial
+        self._open[trial.trial_id] = self._unstarted[trial.trial_id] = trial
         self._note_running()
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
@@ -61,13 +63,14 @@ class LimitedScheduler(RungScheduler):
 
     def _drop(self, trial: Any) -> None:
         self._open.pop(trial.trial_id, None)
+        self._unstarted.pop(trial.trial_id, None)
         self._ledger.add_pause(trial.config["number"])
 
     def _note_running(self) -> None:
         """Tune tells nobody when a trial that it has taken gets its worker."""
-        for trial in self._open.values():
-            if trial.status == "RUNNING":
-                self._ledger.add_start(trial.config["number"], self._workers(trial))
+        for trial in [trial for trial in self._unstarted.values() if trial.status == "RUNNING"]:
+            self._ledger.add_start(trial.config["number"], self._workers(trial))
+            del self._unstarted[trial.trial_id]
 
     def _workers(self, trial: Any) -> int:
         return ask_of(self._spec.resources, trial.config["knobs"]).workers

@@ -126,7 +126,8 @@ def has_room(asked: Resources, open_trials: Sequence[Ask], cluster: Cluster, *, 
     """Whether another trial may be proposed beside those that are open.
 
     What is proposed early is proposed without the results that come in the meantime, so on a machine none waits. A
-    cluster grows for what waits: with `concurrent` so many may, without it one at a time, for nobody else says how far.
+    cluster grows for what waits: with `concurrent` so many may; without it as many as its launcher allows nodes for, or
+    one at a time where nobody says how far it grows.
     """
     if asked.concurrent is not None and len(open_trials) >= asked.concurrent:
         return False

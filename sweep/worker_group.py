@@ -196,11 +196,10 @@ def _rank(config: dict[str, Any]) -> None:
     home = replace(config["home"], keys=ray.get(desk.keys.remote()))
     try:
         with open_trial(home, ranks=ranks) as at:
-            attempt(at.job(config["job"]), at.folder, config["knobs"], report, number=home.attempt, ranks=ranks)
-            at.job(config["job"]).publish()
-    except SystemExit:
-        return
-    except SupersededError:
+            job = at.job(config["job"])
+            attempt(job, at.folder, config["knobs"], report, number=home.attempt, ranks=ranks)
+            job.publish()
+    except (SystemExit, SupersededError):
         return
     except Exception as error:
         raise _as_rank_error(error) from None
