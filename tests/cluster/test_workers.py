@@ -43,10 +43,11 @@ def test_two_workers_find_what_one_finds_every_report_arrives_and_a_stop_frees_t
     sweep = Sweep(workshop, environment, "twotrain")
     try:
         driver = sweep.start("run", "twotrain.yaml", *TWO)
-        freed = []
+        freed, seen = [], set()
         while driver.poll() is None:
-            stopped = [path for path in (sweep.root / sweep.name).glob("trials/*/end.json") if path not in dict(freed)]
-            for path in stopped:
+            seen |= set(ranks_of(sweep))
+            ended = [path for path in (sweep.root / sweep.name).glob("trials/*/end.json") if path not in dict(freed)]
+            for path in ended:
                 begin, left = time.monotonic(), set(ranks_of(sweep))
                 while left & set(ranks_of(sweep)) and time.monotonic() - begin < 20:
                     time.sleep(0.1)
@@ -64,6 +65,7 @@ def test_two_workers_find_what_one_finds_every_report_arrives_and_a_stop_frees_t
                 assert row.score == pytest.approx(expected.score, abs=0.1)
                 assert row.loss == pytest.approx(expected.loss, rel=1e-2)
                 assert (row.step, row.sentences) == (expected.step, expected.sentences)
+        assert len(seen) >= 2, "else no worker was looked for"
         assert max(seconds for _, seconds in freed) < 5
         assert not sweep.processes()
     finally:
