@@ -62,7 +62,7 @@ def ask_of(asked: Resources, knobs: Mapping[str, Any]) -> Ask:
 def asks_of(asked: Resources) -> dict[str, Ask]:
     """Everything that some trial may take, by the key that says so."""
     base = _base(asked)
-    cases = {f"resources.cases.{place}": Ask(**base | case.said) for place, case in enumerate(asked.cases)}
+    cases = {f"resources.cases[{place}]": Ask(**base | case.said) for place, case in enumerate(asked.cases)}
     return {"resources": Ask(**base)} | cases
 
 

@@ -10,6 +10,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import takewhile
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -143,6 +144,8 @@ def words(schema: Schema) -> str:
             return "true or false"
         case "null":
             return "null"
+        case "array" if "properties" in schema["items"]:
+            return f"a list of mappings with the keys {', '.join(schema['items']['properties'])}"
         case "array":
             return "a list of whole numbers" if schema["items"].get("type") == "integer" else "a list of texts"
         case "object" if "properties" in schema:
@@ -224,6 +227,14 @@ def _prune(schema: Schema, tree: dict[str, Any], findings: Findings, at: KeyPath
         elif "properties" in fields[name] and isinstance(tree[name], dict):
             _prune(fields[name], tree[name], findings, path, hints)
             continue
+        elif "properties" in fields[name].get("items", ()) and isinstance(tree[name], list):
+            for place, item in enumerate(tree[name]):
+                if isinstance(item, dict):
+                    _prune(fields[name]["items"], item, findings, (*path, place), hints)
+                else:
+                    findings.add((*path, place), refusal(fields[name]["items"], item))
+            if all(isinstance(item, dict) for item in tree[name]):
+                continue
         elif fits(fields[name], tree[name]):
             continue
         else:
@@ -232,20 +243,17 @@ def _prune(schema: Schema, tree: dict[str, Any], findings: Findings, at: KeyPath
 
 
 def _drop(schema: Schema, tree: dict[str, Any], error: ValidationError, findings: Findings, at: KeyPath) -> bool:
-    """Note what pydantic found and remove it from `tree`; False when there was nothing to remove."""
+    """Note what pydantic found and remove it from `tree`, of a list all; False when there was nothing to remove."""
     dropped = False
     for mistake in error.errors():
-        node, keys = schema, list[str]()
+        node, keys = schema, list[str | int]()
         for part in mistake["loc"]:
-            if part not in node.get("properties", ()):
+            if (nested := _nested(node, part)) is None:
                 break
-            keys.append(str(part))
-            node = node["properties"][part]
-        *above, last = keys or [""]
-        parent = tree
-        for key in above:
-            parent = parent.get(key, {})
+            keys.append(part)
+            node = nested
         path = (*at, *keys)
+        parent, last = _parent(tree, keys)
         if "properties" in node:
             said = str(mistake.get("ctx", {}).get("error", mistake["msg"]))
             # A rule over several keys names those it reads; it is not told when one of them was at fault already.
@@ -253,6 +261,7 @@ def _drop(schema: Schema, tree: dict[str, Any], error: ValidationError, findings
                 findings.add(path, said)
         elif last in parent and findings.intact(path):
             findings.add(path, refusal(node, parent[last]))
+        parent, last = _parent(tree, list(takewhile(lambda key: isinstance(key, str), keys)))
         if keys and last in parent:
             del parent[last]
             dropped = True
@@ -260,3 +269,23 @@ def _drop(schema: Schema, tree: dict[str, Any], error: ValidationError, findings
             tree.clear()
             dropped = True
     return dropped
+
+
+def _nested(node: Schema, part: str | int) -> Schema | None:
+    """The schema of a key, or of an item of a list of mappings; None for what is not told apart."""
+    found: Schema | None
+    if isinstance(part, str):
+        found = node.get("properties", {}).get(part)
+        return found
+    found = node.get("items", {})
+    return found if found and "properties" in found else None
+
+
+def _parent(tree: dict[str, Any], keys: Sequence[str | int]) -> tuple[dict[str, Any], str]:
+    """The mapping that holds the last of some keys, and that key; an empty one where it is gone."""
+    *above, last = keys or [""]
+    parent: Any = tree
+    for key in above:
+        is_there = key in parent if isinstance(parent, dict) else isinstance(key, int) and key < len(parent)
+        parent = parent[key] if is_there else {}
+    return (parent if isinstance(parent, dict) else {}), str(last)

@@ -37,8 +37,8 @@ def apply_rules(spec: SweepSpec, findings: Findings) -> bool:
     """
     _objective(spec, findings)
     _trials(spec, findings)
-    _gpus(spec, findings)
     _cases(spec, findings)
+    _gpus(spec, findings)
     _workers(spec, findings)
     _batch(spec, findings)
     _points(spec, findings)
@@ -84,8 +84,11 @@ def _trials(spec: SweepSpec, findings: Findings) -> None:
 
 
 def _gpus(spec: SweepSpec, findings: Findings) -> None:
-    for key, ask in asks_of(spec.resources).items():
-        path = (*key.split("."), "gpus_per_worker")
+    for place, ask in enumerate(asks_of(spec.resources).values(), start=-1):
+        of: KeyPath = ("resources",) if place < 0 else ("resources", "cases", place)
+        path = (*of, "gpus_per_worker")
+        if not findings.intact(path, (*of, "workers")):
+            continue
         if ask.gpus > 1 and ask.gpus != int(ask.gpus):
             findings.add(path, f"{ask.gpus:g} is not allowed; give a whole number, or a fraction below 1")
         elif ask.workers > 1 and ask.gpus != int(ask.gpus):

@@ -107,7 +107,9 @@ class Bounds(Section):
 class Case(Section):
     """Trials that take something else than the others."""
 
-    when: dict[str, Bounds | tuple[Value, ...]] = Field(min_length=1)
+    when: dict[str, Bounds | tuple[Value, ...]] = Field(
+        min_length=1, json_schema_extra={WORDS: "a mapping of knobs to lists of values or to {low, high}"}
+    )
     """Knobs → values, or `{low, high}`: the trials in which every one of them has such a value."""
     workers: int | None = Field(default=None, ge=1)
     """As in `resources`; None: the same."""

@@ -56,6 +56,33 @@ def test_what_runs_has_used_its_time_since_its_last_report(tmp_path):
     assert "worker_hours" in str(ours.reason_to_close())
 
 
+def test_the_hours_of_every_worker_of_a_trial_count(tmp_path):
+    clock = Clock()
+    ours = ledger(tmp_path, "stop.worker_hours=3", "resources.cost_per_hour=2", clock=clock)
+    ours.add_start(0, 4)
+    ours.add_start(1)
+    clock.now += 900
+    assert ours.used().worker_hours == pytest.approx((4 * 900 + 900) / 3600), "while they run"
+    ours.add_busy(0, 800, 4)
+    ours.add_pause(1)
+    clock.now += 900
+    assert ours.used().worker_hours == pytest.approx(4 * (800 + 900) / 3600), "since the last report"
+    ours.add_busy(0, 1700, 4)
+    ours.add_pause(0)
+    clock.now += 900
+    assert ours.used().cost == pytest.approx(2 * 4 * 1700 / 3600), "when it has ended"
+
+
+def test_a_trial_of_several_workers_is_counted_so_again_from_its_record(tmp_path):
+    case = "resources: {cases: [{when: {loss.temperature: {low: 0.4}}, workers: 3}]}\n"
+    spec = load(tmp_path, SMALL + "search: {loss.temperature: {low: 0.1, high: 1.0}}\n" + case)
+    record = new_record(tmp_path)
+    write_trial(record, 0, [row(0)], "stopped")  # 10 s at temperature 0.25
+    write_trial(record, 1, [row(0), row(1)], "stopped")  # 20 s at 0.5: three workers
+    assert ledger_of(spec, record).used().worker_hours == pytest.approx((10 + 3 * 20) / 3600)
+    record.release()
+
+
 def test_a_clock_that_was_set_back_gives_no_hours_back(tmp_path):
     record = new_record(tmp_path)
     record.release()

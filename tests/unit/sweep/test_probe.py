@@ -96,6 +96,17 @@ def test_the_cost_is_that_of_the_worker_hours_and_not_above_what_stop_allows(tmp
         assert any("`stop` ends the sweep" in note for note in found.notes)
 
 
+def test_several_workers_take_the_same_worker_hours_in_less_time_and_the_note_says_that_it_is_assumed(
+    tmp_path: Path,
+) -> None:
+    alone, shared = estimated(tmp_path), estimated(tmp_path, "resources.workers=4")
+    assert shared.worker_hours == pytest.approx(alone.worker_hours)
+    assert alone.hours is not None
+    assert shared.hours == pytest.approx(alone.hours / 4)
+    (note,) = shared.notes
+    assert note == "measured on one worker; 4 are taken to be 4 times as fast"
+
+
 def test_a_cluster_has_no_wall_hours_here_and_the_note_says_where_was_measured(tmp_path: Path) -> None:
     found = estimated(tmp_path, PRICED, at_once=None)
     assert found.hours is None and found.cost is not None

@@ -87,7 +87,7 @@ NODES = Cluster((Node(16, 8), Node(16, 8), Node(4, 0)))
         ({"cpus_per_worker": 20}, "resources.cpus_per_worker", "on the largest node there are 16"),
         (
             {"cases": (Case(when={"optim.batch_size": (512,)}, workers=64),)},
-            "resources.cases.0.workers",
+            "resources.cases[0].workers",
             "asks 64 workers at once and there is room for 36",
         ),
     ],
