@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.driver_lock import DriverLock
+from sweep.object_store.root import await_free, refresh
 from sweep.root import sweep_names
 from sweep.run import resume, run
-from sweep.shared.root import await_free, refresh
 
 if TYPE_CHECKING:
     from sweep.errors import Exit

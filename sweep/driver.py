@@ -21,11 +21,11 @@ from sweep.cluster import job_has_working_dir
 from sweep.errors import Problem, Unreachable
 from sweep.growth import cluster_now, growing_cluster
 from sweep.guard import HOME, SIBLINGS
+from sweep.object_store.keys import PLACES, keep_secrets_from_logs, secrets_here
+from sweep.object_store.trial import TrialHome, open_trial
 from sweep.placement import Ask
 from sweep.record import Record
 from sweep.resources import Cluster, ask_of, asks_of, has_room, threads
-from sweep.shared.keys import PLACES, keep_secrets_from_logs, secrets_here
-from sweep.shared.trial import TrialHome, open_trial
 from sweep.signals import Signals
 from sweep.trial import Job, run_trial
 from sweep.worker_group import run_on_workers

@@ -1,7 +1,8 @@
 """Who drives a sweep: one process at a time, known by host and pid, and how long all of them have driven it.
 
 The lock is the kernel's: it goes with its process, however that ends, so a killed driver leaves no lock behind. Of a
-sweep whose root is a URI it is the lock of this machine, and a lease at the URI that of all (`sweep.shared.lease`).
+sweep whose root is a URI it is the lock of this machine, and a lease at the URI that of all
+(`sweep.object_store.lease`).
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from filelock import FileLock, Timeout
 
 from sweep.errors import Problem, Unreachable
 from sweep.files import append_json_line, is_locked, read_json, read_json_lines, write_json
+from sweep.object_store.sweep import Unshared
 from sweep.root import argument
-from sweep.shared.sweep import Unshared
 
 _READER_S = 0.5
 """A reading command holds the lock for a moment, to see whether somebody does; a driver waits that out."""

@@ -16,7 +16,7 @@ from sweep.errors import Problem, Refused
 _DISK_FAULTS = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)))
 
 STORAGE = "the shared storage"
-"""How a message begins that tells of a root at a URI (`sweep.shared.store`)."""
+"""How a message begins that tells of a root at a URI (`sweep.object_store.store`)."""
 
 
 def write_whole(path: Path, text: str) -> None:

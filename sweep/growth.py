@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.nodes import nodes_now
-from sweep.placement import Node
+from sweep.placement import NodeSize
 from sweep.resources import Cluster, check_possible
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _ANSWER_S = 60.0
 
 def cluster_now() -> Cluster:
     """What the Ray of this process has at this moment."""
-    return Cluster(tuple(Node(node.cpus, node.gpus) for node in nodes_now()))
+    return Cluster(tuple(NodeSize(node.cpus, node.gpus) for node in nodes_now()))
 
 
 def growing_cluster() -> Cluster:
@@ -71,17 +71,17 @@ def _said_on_head() -> Mapping[str, Any] | None:
     return {} if "KUBERNETES_SERVICE_HOST" in os.environ else None
 
 
-def most_nodes(launcher: Mapping[str, Any]) -> tuple[Node, ...] | None:
+def most_nodes(launcher: Mapping[str, Any]) -> tuple[NodeSize, ...] | None:
     """All nodes that a launcher's file allows at once, each kind to its own limit; None where it does not say."""
     kinds, limit = launcher.get("available_node_types") or {}, launcher.get("max_workers")
     if not kinds or limit is None:
         return None
     head = launcher.get("head_node_type")
-    found: list[Node] = []
+    found: list[NodeSize] = []
     for name, kind in kinds.items():
         resources = kind.get("resources") or {}
         if not resources:  # the cloud knows, and the launcher has not written it down
             return None
         count = 1 if name == head else min(int(kind.get("max_workers", limit)), int(limit), _MOST_NODES)
-        found += [Node(float(resources.get("CPU", 0)), float(resources.get("GPU", 0)))] * count
+        found += [NodeSize(float(resources.get("CPU", 0)), float(resources.get("GPU", 0)))] * count
     return tuple(found)

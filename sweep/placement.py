@@ -23,7 +23,7 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Node:
+class NodeSize:
     """What one node has in all."""
 
     cpus: float
@@ -37,7 +37,7 @@ class Placement:
     strategy PACK).
     """
 
-    def __init__(self, nodes: Sequence[Node]) -> None:
+    def __init__(self, nodes: Sequence[NodeSize]) -> None:
         self._cpus = [_units(node.cpus) for node in nodes]
         self._gpus = [[_UNITS] * int(node.gpus) for node in nodes]
 
@@ -96,7 +96,7 @@ class Place:
 
 
 @lru_cache(maxsize=64)
-def fitting(ask: Ask, nodes: tuple[Node, ...]) -> int:
+def fitting(ask: Ask, nodes: tuple[NodeSize, ...]) -> int:
     """Trials of one kind that fit at once; 0 when not even one does."""
     placement, count = Placement(nodes), 0
     while placement.place(ask) is not None:
@@ -105,7 +105,7 @@ def fitting(ask: Ask, nodes: tuple[Node, ...]) -> int:
 
 
 @lru_cache(maxsize=64)
-def fit(asks: tuple[Ask, ...], nodes: tuple[Node, ...]) -> bool:
+def fit(asks: tuple[Ask, ...], nodes: tuple[NodeSize, ...]) -> bool:
     """Whether these trials fit all at once, the largest placed first."""
     if len(set(asks)) == 1:  # nearly always; and five hundred trials are not placed anew for each proposal
         return len(asks) <= fitting(asks[0], nodes)

@@ -39,9 +39,9 @@ from typing import Any
 from sweep.driver_lock import DriverLock, why_unsafe
 from sweep.errors import Problem, Refused
 from sweep.files import read_json, repair_lines, write_json, write_whole
+from sweep.object_store.root import refresh, share_of
 from sweep.record_faults import check_facts, check_numbers
 from sweep.root import argument, make_folder, no_such_sweep, sweep_names
-from sweep.shared.root import refresh, share_of
 from sweep.trial_folder import remove_leftovers
 from sweep.trial_record import RowLog, Trial, TrialState, read_trial
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.errors import Problem, Refused
-from sweep.placement import Ask, Node, fit, fitting
+from sweep.placement import Ask, NodeSize, fit, fitting
 
 if TYPE_CHECKING:
     from sweep.spec.sections import Resources
@@ -32,14 +32,14 @@ def cpus_here() -> int:
 class Cluster:
     """The nodes that there are, of a cluster or of this machine alone; and those that it may grow to."""
 
-    nodes: tuple[Node, ...]
-    most: tuple[Node, ...] | None = ()
+    nodes: tuple[NodeSize, ...]
+    most: tuple[NodeSize, ...] | None = ()
     """All nodes that an autoscaler may have at once; none where it does not grow, None where nobody knows."""
 
     @classmethod
     def here(cls, cpus: float, gpus: float) -> Cluster:
         """One machine."""
-        return cls((Node(cpus, gpus),))
+        return cls((NodeSize(cpus, gpus),))
 
     @property
     def cpus(self) -> float:
@@ -92,7 +92,7 @@ def check_possible(asked: Resources, cluster: Cluster) -> None:
         raise Refused([problem for problem, _ in short], next=following)
 
 
-def _short(key: str, ask: Ask, nodes: Sequence[Node]) -> list[tuple[Problem, float]]:
+def _short(key: str, ask: Ask, nodes: Sequence[NodeSize]) -> list[tuple[Problem, float]]:
     """Why a trial fits nowhere, what is short on every node or in all; and the most that there is of it."""
     found: list[tuple[Problem, float]] = []
     for what, field, wanted, there in (

@@ -10,8 +10,8 @@ from tempfile import TemporaryFile
 
 from sweep.cluster import job_has_working_dir
 from sweep.errors import Problem, Refused, nearest
-from sweep.shared.root import check_writable, refresh, refresh_all, uri_of
-from sweep.shared.uri import check_uri, is_uri
+from sweep.object_store.root import check_writable, refresh, refresh_all, uri_of
+from sweep.object_store.uri import check_uri, is_uri
 
 DEFAULT_ROOT = Path("sweeps")
 ROOT_VARIABLE = "STSWEEP_ROOT"

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from sweep.deaths import deaths_of
 from sweep.errors import Problem, Refused
 from sweep.ledger import closed_seconds
+from sweep.object_store.root import refresh_all
 from sweep.record import Record
 from sweep.root import said_root, sweep_names
-from sweep.shared.root import refresh_all
 from sweep.table import knob_text, trial_table
 from sweep.trial_record import FLOOR, Row, Trial, best_trial, busy_share, pareto_front
 

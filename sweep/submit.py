@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 from sweep.errors import Exit, Problem, Refused, Unreachable
 from sweep.footprint import said_bytes
 from sweep.jobs import GRACE_S, MARK, STOP_WAIT_S, Jobs
+from sweep.object_store.uri import check_uri, is_uri
 from sweep.root import check_name
 from sweep.say import say
-from sweep.shared.uri import check_uri, is_uri
 from sweep.signals import GRACE_VARIABLE, JOB_GRACE_VARIABLE
 from sweep.spec.elsewhere import local_paths
 from sweep.spec.sweep_spec import load_spec

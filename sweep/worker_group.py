@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from sweep.attempt import attempt, fail
 from sweep.files import disk_fault
 from sweep.no_score import state_without_score
-from sweep.shared.trial import TrialHome, open_trial, watch_pause
+from sweep.object_store.trial import TrialHome, open_trial, watch_pause
 from sweep.trial_folder import SupersededError, keep_error
 
 if TYPE_CHECKING:

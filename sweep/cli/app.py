@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweep.errors import Problem, Refused, nearest
+from sweep.object_store.root import root_folder
 from sweep.root import DEFAULT_ROOT, ROOT_VARIABLE
-from sweep.shared.root import root_folder
 
 if TYPE_CHECKING:
     from sweep.record import Record

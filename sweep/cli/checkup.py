@@ -7,7 +7,7 @@ import json
 import typer
 
 from sweep.cli.app import DEFAULT, Address, Json, Root, app
-from sweep.shared.root import root_folder
+from sweep.object_store.root import root_folder
 
 
 @app.command()

@@ -21,7 +21,7 @@ from sweep.cli.app import (
     spec_path,
     with_data_dir,
 )
-from sweep.shared.root import root_folder
+from sweep.object_store.root import root_folder
 
 
 @app.command()

@@ -10,7 +10,7 @@ import typer
 
 from sweep.cli.app import DEFAULT, DataDir, Json, Root, Set, Trust, app, load, record_of, spec_path
 from sweep.errors import Problem, Refused
-from sweep.shared.root import root_folder
+from sweep.object_store.root import root_folder
 
 Models = Annotated[
     list[str] | None, typer.Argument(metavar="[MODEL]...", help="Hub id, folder, package:NAME, or `lexical`.")

@@ -34,14 +34,14 @@ def simulate(
     as_json: Json = False,
 ) -> None:
     """Run a spec's sampler and scheduler over known learning curves: what a strategy finds, and at what cost."""
-    from sweep.placement import Node
+    from sweep.placement import NodeSize
     from sweep.resources import Cluster
     from sweep.simulation.show import simulation_json, simulation_text, simulations
     from sweep.spec.origin import told_where
 
     path = spec_path(spec)
     with told_where(spec, path, changes):
-        cluster = Cluster((Node(node_cpus, node_gpus),) * nodes) if nodes else None
+        cluster = Cluster((NodeSize(node_cpus, node_gpus),) * nodes) if nodes else None
         given = load(path, changes, None)
         found = simulations(given, world, seeds=seeds, slots=slots, noise_sd=noise, cluster=cluster)
     print(json.dumps(simulation_json(found), indent=2) if as_json else simulation_text(found))

@@ -25,7 +25,7 @@ from sweep.cli.app import (
     record_of,
     spec_path,
 )
-from sweep.shared.root import root_folder
+from sweep.object_store.root import root_folder
 
 
 @app.command()

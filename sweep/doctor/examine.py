@@ -19,7 +19,7 @@ from sweep.doctor.surroundings import hub_line, root_line, token_line, tracking_
 from sweep.driver import RELIED_ON, ray_session
 from sweep.errors import Exit, Refused, Unreachable
 from sweep.nodes import Answer, Node, ask_nodes, nodes_now
-from sweep.shared.root import uri_of
+from sweep.object_store.root import uri_of
 from sweep.shared_storage import find_unshared
 
 _ROUNDS = 3

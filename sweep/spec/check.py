@@ -21,9 +21,9 @@ from sweep.cluster import cluster_problem
 from sweep.errors import Problem, Refused, Unreachable
 from sweep.footprint import Disk, disk_of, disk_problem, upload_bytes
 from sweep.forecast import expected_total, reaching
+from sweep.object_store.root import refresh, uri_of
 from sweep.resources import Cluster, asks_of, cpus_here, slots
 from sweep.root import argument, check_root
-from sweep.shared.root import refresh, uri_of
 from sweep.spec.misfits import misfits, shapes_of, values_of
 from sweep.spec.space import trial_count
 from sweep.spec.sweep_spec import SweepSpec, milestones, rungs

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sweep.object_store.root import root_folder
 from sweep.record import Record
-from sweep.shared.root import root_folder
 
 SPEC = """
 name: NAME

@@ -7,7 +7,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from sweep.growth import most_nodes
-from sweep.placement import Ask, Node, fitting
+from sweep.placement import Ask, NodeSize, fitting
 
 LAUNCHER = YAML(typ="safe").load((Path(__file__).parents[3] / "cluster.yaml").read_text(encoding="utf-8"))
 
@@ -17,7 +17,7 @@ def test_eight_gpu_workers_and_a_head_without_cpus_take_eight_trials():
     kinds = LAUNCHER["available_node_types"]
     filled = kinds | {"gpu_worker": kinds["gpu_worker"] | {"resources": {"CPU": 4, "GPU": 1}}}
     nodes = most_nodes(LAUNCHER | {"available_node_types": filled})
-    assert nodes == (Node(0, 0), *[Node(4, 1)] * 8)
+    assert nodes == (NodeSize(0, 0), *[NodeSize(4, 1)] * 8)
     assert fitting(Ask(1, 2, 1), nodes) == 8
     assert fitting(Ask(9, 1, 1), nodes) == 0
 

@@ -6,7 +6,7 @@ import pytest
 from ray._private.utils import _get_docker_cpus
 
 from sweep.errors import Refused
-from sweep.placement import Ask, Node
+from sweep.placement import Ask, NodeSize
 from sweep.resources import Cluster, ask_of, cpus_here, has_room, slots, threads
 from sweep.spec.sections import Case, Resources
 
@@ -72,7 +72,7 @@ def test_a_worker_has_as_many_threads_as_whole_cpus_and_at_least_one(cpus, expec
     assert threads(Ask(1, cpus, 0)) == expected
 
 
-NODES = Cluster((Node(16, 8), Node(16, 8), Node(4, 0)))
+NODES = Cluster((NodeSize(16, 8), NodeSize(16, 8), NodeSize(4, 0)))
 
 
 @pytest.mark.parametrize(
@@ -102,10 +102,10 @@ def test_what_no_node_or_not_all_nodes_together_can_give_is_refused(asked, key, 
 
 def test_what_a_cluster_may_grow_to_counts_and_where_nobody_knows_nothing_is_refused():
     asked = Resources(workers=8, gpus_per_worker=1)
-    assert slots(asked, Cluster((Node(4, 0),), most=(Node(4, 0), *[Node(4, 1)] * 8))) == 0, "none fits yet"
-    assert slots(asked, Cluster((Node(4, 0),), most=None)) == 0
+    assert slots(asked, Cluster((NodeSize(4, 0),), most=(NodeSize(4, 0), *[NodeSize(4, 1)] * 8))) == 0, "none fits yet"
+    assert slots(asked, Cluster((NodeSize(4, 0),), most=None)) == 0
     with pytest.raises(Refused):
-        slots(asked, Cluster((Node(4, 0),), most=(Node(4, 0), *[Node(4, 1)] * 7)))
+        slots(asked, Cluster((NodeSize(4, 0),), most=(NodeSize(4, 0), *[NodeSize(4, 1)] * 7)))
 
 
 CASES = Resources(
@@ -144,5 +144,5 @@ def test_on_a_cluster_one_waits_or_as_many_as_are_wanted_at_once():
     assert [has_room(asked, [one] * count, cluster, grows=True) for count in (1, 2, 3)] == [True, True, False]
     wanted = Resources(concurrent=5)
     assert [has_room(wanted, [one] * count, cluster, grows=True) for count in (4, 5)] == [True, False]
-    grown = Cluster((Node(2, 0),), most=(Node(2, 0),) * 4)
+    grown = Cluster((NodeSize(2, 0),), most=(NodeSize(2, 0),) * 4)
     assert [has_room(asked, [one] * count, grown, grows=True) for count in (8, 9)] == [True, False]

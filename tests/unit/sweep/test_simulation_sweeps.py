@@ -12,7 +12,7 @@ import pytest
 
 import search_spaces
 from sweep.errors import Refused
-from sweep.placement import Node
+from sweep.placement import NodeSize
 from sweep.resources import Cluster
 from sweep.searcher import make_bridge
 from sweep.simulation import export_curves, fit
@@ -322,7 +322,11 @@ def _overlapping(trials):
 def test_five_hundred_and_twelve_trials_at_once_lie_on_sixty_four_nodes_of_eight_gpus(tmp_path):
     changes = ("trials=700", "resources.gpus_per_worker=1")
     outcome = simulate_spec(
-        load(tmp_path, SPEC, *changes), AnalyticWorld((6400,)), slots=1, seed=0, cluster=Cluster((Node(32, 8),) * 64)
+        load(tmp_path, SPEC, *changes),
+        AnalyticWorld((6400,)),
+        slots=1,
+        seed=0,
+        cluster=Cluster((NodeSize(32, 8),) * 64),
     )
     assert len(outcome.trials) == 700
     overlapping, by_gpu = _overlapping(outcome.trials)
@@ -334,7 +338,7 @@ def test_five_hundred_and_twelve_trials_at_once_lie_on_sixty_four_nodes_of_eight
 
 def test_trials_of_several_workers_wait_for_room_for_all_of_them(tmp_path):
     changes = ("trials=30", "resources.gpus_per_worker=1", "resources.workers=3")
-    cluster = Cluster((Node(8, 4), Node(8, 4)))
+    cluster = Cluster((NodeSize(8, 4), NodeSize(8, 4)))
     outcome = simulate_spec(load(tmp_path, SPEC, *changes), AnalyticWorld((6400,)), slots=1, seed=0, cluster=cluster)
     assert all(len(trial.places) == 3 for trial in outcome.trials)
     overlapping, by_gpu = _overlapping(outcome.trials)

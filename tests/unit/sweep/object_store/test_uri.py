@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sweep.errors import Refused
-from sweep.shared.uri import check_uri, is_uri, place_of, slug
+from sweep.object_store.uri import check_uri, is_uri, place_of, slug
 
 
 @pytest.mark.parametrize(

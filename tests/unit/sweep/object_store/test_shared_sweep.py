@@ -16,14 +16,14 @@ import pytest
 
 from sweep.errors import Refused, Unreachable
 from sweep.files import write_json
+from sweep.object_store import trial as worker
+from sweep.object_store.folder import Fenced
+from sweep.object_store.lease import Holder
+from sweep.object_store.root import await_free, refresh_all, root_folder
+from sweep.object_store.store import StorageFault
+from sweep.object_store.trial import TrialFolder, TrialHome, open_trial
 from sweep.record import Record
 from sweep.root import argument, make_folder
-from sweep.shared import trial as worker
-from sweep.shared.folder import Fenced
-from sweep.shared.lease import Holder
-from sweep.shared.root import await_free, refresh_all, root_folder
-from sweep.shared.store import StorageFault
-from sweep.shared.trial import TrialFolder, TrialHome, open_trial
 from sweep.trial import Job
 from sweep.trial_record import RowLog, begin_attempt
 from tests.unit.sweep.specs import ABOUT, RUNGS, row
@@ -245,7 +245,7 @@ import os, sys
 from pathlib import Path
 from sweep.files import write_json
 from sweep.record import Record
-from sweep.shared.root import root_folder
+from sweep.object_store.root import root_folder
 from tests.unit.sweep.specs import ABOUT
 record = Record.create(root_folder(sys.argv[1]), "s", "name: s\\n", ABOUT)
 record.add_trial(0, {}, {})

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sweep.shared.store import StorageFault, Store, Stored
+from sweep.object_store.store import StorageFault, Store, Stored
 
 EXPIRY_S = 60.0
 """Since a lease was last written; then anybody may remove it."""

@@ -17,8 +17,8 @@ import boto3
 import pytest
 
 from model.source import find_fault
-from sweep.shared.folder import Fenced, SharedFolder
-from sweep.shared.store import open_store
+from sweep.object_store.folder import Fenced, SharedFolder
+from sweep.object_store.store import open_store
 from sweep.trial_record import best_trial
 from tests.cluster.conftest import BIN, free_port
 from tests.cluster.driving import Sweep, outcome
@@ -205,8 +205,8 @@ def test_the_workers_of_a_cluster_get_the_keys_which_are_written_nowhere(
 PUSH = """
 import sys
 from pathlib import Path
-from sweep.shared.folder import SharedFolder
-from sweep.shared.store import open_store
+from sweep.object_store.folder import SharedFolder
+from sweep.object_store.store import open_store
 local, number, moment, times = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 folder = SharedFolder(local, open_store("s3://bucket/killed").folder("s", "trained"))
 folder.claim(number)

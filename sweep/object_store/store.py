@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from model.cache import sync
 from sweep.errors import Problem, Unreachable
 from sweep.files import STORAGE, disk_fault
-from sweep.shared.uri import place_of
+from sweep.object_store.uri import place_of
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from sweep.files import disk_fault
-from sweep.shared.folder import DamagedError, Fenced, SharedFolder
-from sweep.shared.store import Store, open_store, patiently
+from sweep.object_store.folder import DamagedError, Fenced, SharedFolder
+from sweep.object_store.store import Store, open_store, patiently
 
 BIG = bytes(range(256)) * 1024
 """No text, so that it is an object of its own."""
@@ -248,7 +248,7 @@ def test_a_disk_that_is_full_is_said_to_be_so_at_once(tmp_path, store, monkeypat
 
     mine = writer(tmp_path, store, 1)
     fill(mine, rows_jsonl="1\n")
-    monkeypatch.setattr("sweep.shared.store.sync", full)
+    monkeypatch.setattr("sweep.object_store.store.sync", full)
     with pytest.raises(OSError, match="No space left") as error:
         patiently(mine.push, 60)
     assert disk_fault(error.value) == "a disk's fault: No space left on device"

@@ -28,8 +28,8 @@ from typing import Any
 
 from sweep.errors import Problem
 from sweep.files import STORAGE, read_json, write_json, write_whole
-from sweep.shared.names import Number, claim_name, manifest_name, manifests_among, object_name, parsed
-from sweep.shared.store import StorageFault, Store
+from sweep.object_store.names import Number, claim_name, manifest_name, manifests_among, object_name, parsed
+from sweep.object_store.store import StorageFault, Store
 
 Choose = Callable[[str], bool]
 """Whether a file is meant, by its path in the folder."""

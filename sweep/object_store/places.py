@@ -8,7 +8,7 @@
         trials/0007/trained/        what its worker has: rows, checkpoint, encoder, errors  (SharedFolder)
 
 Who writes has a number: a driver how many there have been before it, a worker its driver's and how many attempts that
-one has begun. So whatever an old driver or a lost worker still writes counts no more (`sweep.shared.folder`).
+one has begun. So whatever an old driver or a lost worker still writes counts no more (`sweep.object_store.folder`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Literal
 
 from sweep.deaths import FILE as DEATHS
-from sweep.shared.folder import SharedFolder
-from sweep.shared.store import Store
+from sweep.object_store.folder import SharedFolder
+from sweep.object_store.store import Store
 from sweep.trial_record import ATTEMPT, BUSY, NO_MEMORY
 
 ASKED = ("trial.json", "end.json", ATTEMPT, DEATHS, NO_MEMORY)

@@ -20,10 +20,18 @@ from filelock import FileLock, Timeout
 
 from model.cache import cache_dir
 from sweep.files import write_whole
-from sweep.shared.folder import DamagedError, SharedFolder
-from sweep.shared.places import Place, Role, asked_folder, is_checkpoint, is_needed_to_go_on, pause_name, trained_folder
-from sweep.shared.store import StorageFault, Store, open_store, patiently
-from sweep.shared.uri import slug
+from sweep.object_store.folder import DamagedError, SharedFolder
+from sweep.object_store.places import (
+    Place,
+    Role,
+    asked_folder,
+    is_checkpoint,
+    is_needed_to_go_on,
+    pause_name,
+    trained_folder,
+)
+from sweep.object_store.store import StorageFault, Store, open_store, patiently
+from sweep.object_store.uri import slug
 
 if TYPE_CHECKING:
     from model.ranks import Ranks
@@ -45,7 +53,7 @@ class TrialHome:
     place: Place | None = None
     """Of a sweep in a store. None: every node sees `folder`."""
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """What opens the store, if a node does not by itself (`sweep.shared.keys`)."""
+    """What opens the store, if a node does not by itself (`sweep.object_store.keys`)."""
 
     def _store(self, place: Place) -> Store:
         os.environ.update(self.keys)

@@ -10,11 +10,11 @@ from filelock import FileLock
 
 from model.cache import cache_dir
 from sweep.files import is_locked, write_whole
+from sweep.object_store.copy import SweepCopy
+from sweep.object_store.lease import EXPIRY_S, Lease
+from sweep.object_store.sweep import SharedSweep, Unshared
+from sweep.object_store.uri import check_uri, is_uri, slug
 from sweep.say import say
-from sweep.shared.copy import SweepCopy
-from sweep.shared.lease import EXPIRY_S, Lease
-from sweep.shared.sweep import SharedSweep, Unshared
-from sweep.shared.uri import check_uri, is_uri, slug
 
 _SAYS = ".uri"
 """In such a folder: its URI."""
@@ -29,7 +29,7 @@ def root_folder(root: str) -> Path:
     """
     if not is_uri(root):
         return Path(root)
-    from sweep.shared.store import open_store
+    from sweep.object_store.store import open_store
 
     uri = check_uri(root)
     open_store(uri)
@@ -87,7 +87,7 @@ def await_free(root: Path, name: str, *, expiry_s: float = EXPIRY_S, look_s: flo
     uri = uri_of(root)
     if uri is None or not (root / name).exists():
         return
-    from sweep.shared.store import open_store
+    from sweep.object_store.store import open_store
 
     lease = Lease(open_store(uri).folder(name, "lease"), expiry_s=expiry_s)
     first = found = lease.holder()
@@ -102,7 +102,7 @@ def refresh_all(root: Path) -> None:
     """`refresh` of every sweep, the one that was driven last at the end."""
     if (uri := uri_of(root)) is None:
         return
-    from sweep.shared.store import open_store
+    from sweep.object_store.store import open_store
 
     store = open_store(uri)
 
@@ -122,7 +122,7 @@ def check_writable(root: Path) -> None:
     """
     if (uri := uri_of(root)) is None:
         return
-    from sweep.shared.store import open_store
+    from sweep.object_store.store import open_store
 
     store = open_store(uri)
     store.write("stsweep-check", b"")

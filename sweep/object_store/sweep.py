@@ -19,10 +19,10 @@ from pathlib import Path
 
 from sweep.errors import Problem, Refused, Unreachable
 from sweep.files import STORAGE
-from sweep.shared.copy import AT_ONCE, SNAPSHOT, SweepCopy
-from sweep.shared.folder import SharedFolder
-from sweep.shared.lease import Lease
-from sweep.shared.places import (
+from sweep.object_store.copy import AT_ONCE, SNAPSHOT, SweepCopy
+from sweep.object_store.folder import SharedFolder
+from sweep.object_store.lease import Lease
+from sweep.object_store.places import (
     Place,
     asked_folder,
     driver_files,
@@ -33,7 +33,7 @@ from sweep.shared.places import (
     pause_name,
     trained_folder,
 )
-from sweep.shared.store import StorageFault, patiently
+from sweep.object_store.store import StorageFault, patiently
 from sweep.trial_record import attempts
 
 _PATIENCE_S = 30.0

@@ -13,9 +13,9 @@ from functools import cached_property
 from pathlib import Path
 
 from sweep.files import write_whole
-from sweep.shared.lease import Lease
-from sweep.shared.places import asked_folder, driver_folder, is_encoder, is_judged, trained_folder
-from sweep.shared.store import StorageFault, Store, open_store
+from sweep.object_store.lease import Lease
+from sweep.object_store.places import asked_folder, driver_folder, is_encoder, is_judged, trained_folder
+from sweep.object_store.store import StorageFault, Store, open_store
 
 AT_ONCE = 16
 """Trials that are read at the same time."""

@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from sweep.shared.lease import Holder, Lease
-from sweep.shared.store import Store, open_store
+from sweep.object_store.lease import Holder, Lease
+from sweep.object_store.store import Store, open_store
 
 HOME = Path(__file__).parents[4]
 QUICK = {"expiry_s": 0.4, "held_s": 0.25, "every_s": 0.04}
 
 HOLD = """
 import sys
-from sweep.shared.lease import Lease
-from sweep.shared.store import open_store
+from sweep.object_store.lease import Lease
+from sweep.object_store.store import open_store
 lease = Lease(open_store(sys.argv[1]).folder("lease"), lambda why: print(why, flush=True),
               expiry_s=float(sys.argv[2]), held_s=0.25, every_s=float(sys.argv[3]))
 print(lease.take(), flush=True)
