@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from sweep.deaths import deaths_of
-from sweep.trial_record import Trial
+from sweep.trial_record import ERROR, FLOOR, RowLog, Trial
 from tests.cluster.driving import Sweep, title_of
 
 ONE = ("--set", "encoder.dropout=0", "--set", "sampler.seed=2")
 TWO = (*ONE, "--set", "resources.workers=2")
+HOUSE = Path(__file__).parents[2]
 
 
 def ranks_of(sweep: Sweep) -> list[int]:
@@ -123,3 +128,21 @@ def test_a_trial_that_diverges_on_its_ranks_has_its_row_and_the_next_one_runs(wo
         assert trials[0].rows[-1].failure == "diverged"
     finally:
         sweep.clean()
+
+
+def test_a_worker_that_alone_finds_no_memory_ends_the_trial_as_infeasible(tmp_path, environment):
+    """And the other one, which waits for it in a collective, ends too."""
+    ray_folder = Path(f"/tmp/rl{os.getpid()}")  # short: a socket's path has at most 107 bytes
+    ray_folder.mkdir()
+    try:
+        variables = environment | {"RAY_TMPDIR": str(ray_folder), "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
+        program = [sys.executable, "-m", "tests.cluster.lone_rank", str(tmp_path)]
+        ran = subprocess.run(program, env=variables, cwd=HOUSE, capture_output=True, text=True, timeout=180)
+    finally:
+        shutil.rmtree(ray_folder, ignore_errors=True)
+    assert ran.returncode == 0, ran.stderr
+    trial = tmp_path / "trials" / "0000"
+    (row,) = RowLog(trial).read()
+    assert (row.failure, row.score, row.is_end) == ("infeasible", FLOOR, False)
+    assert "can't allocate memory" in (trial / ERROR).read_text()
+    assert float(ran.stdout) < 60
