@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from sweep.cli.app import DEFAULT, Address, Json, Root, app
 from sweep.object_store.root import root_folder
 
+ClusterFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Only look for mistakes in a file for `ray up`, and start nothing.")
+]
+
 
 @app.command()
-def doctor(address: Address = None, root: Root = DEFAULT, as_json: Json = False) -> None:
+def doctor(
+    address: Address = None, root: Root = DEFAULT, as_json: Json = False, cluster_file: ClusterFile = None
+) -> None:
     """Say what of this machine, or with --address of every node, would trouble a sweep, each with its remedy."""
+    if cluster_file is not None:
+        from sweep.doctor.cluster_file import check_cluster_file
+
+        check_cluster_file(cluster_file)
+        print(f"{cluster_file}: Ray's launcher knows all that it says\nNext: ray up {cluster_file}")
+        return
     from sweep.doctor.examine import examine
 
     found = examine(address, root_folder(root))

@@ -57,8 +57,12 @@ class YamlFile:
     left_out: frozenset[KeyPath]
 
 
-def read_yaml(path: Path) -> YamlFile:
+def read_yaml(path: Path, *, begins: str = "a sweep starts with `name: NAME`") -> YamlFile:
     """Read a YAML mapping.
+
+    Args:
+        path: of the file.
+        begins: how such a file begins, for who has given another.
 
     Raises:
         Refused: nothing can be read: no such file, not UTF-8, not YAML, not a mapping.
@@ -73,9 +77,9 @@ def read_yaml(path: Path) -> YamlFile:
     if reader.stop:
         raise reader.refused()
     if root is None:
-        raise reader.refused((1, "the file is empty; a sweep starts with `name: NAME`"))
+        raise reader.refused((1, f"the file is empty; {begins}"))
     if not isinstance(root, MappingNode):
-        raise reader.refused((root.start_mark.line + 1, "not a mapping; a sweep starts with `name: NAME`"))
+        raise reader.refused((root.start_mark.line + 1, f"not a mapping; {begins}"))
     data = reader.value(root, ())
     return YamlFile(str(path), data, reader.lines, tuple(reader.problems), frozenset(reader.left_out))
 
@@ -122,7 +126,7 @@ def _read_text(path: Path, reader: _Reader) -> str:
     except OSError as error:
         raise reader.refused((None, f"cannot be read: {error.strerror}")) from None
     if len(raw) > _MOST_BYTES:
-        raise reader.refused((None, f"{len(raw)} bytes; a sweep has at most {_MOST_BYTES}"))
+        raise reader.refused((None, f"{len(raw)} bytes; a file of settings has at most {_MOST_BYTES}"))
     try:
         return raw.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
