@@ -39,7 +39,7 @@ def growing_cluster() -> Cluster:
         said = ray.get(asking.remote(), timeout=_ANSWER_S)
     except ray.exceptions.GetTimeoutError:
         return Cluster(now.nodes, most=None)
-    return Cluster(now.nodes, most=() if said is None else most_nodes(said))
+    return Cluster(now.nodes, most=() if said is None else most_nodes(said, len(now.nodes)))
 
 
 def check_fits(spec: SweepSpec, address: str) -> None:
@@ -71,8 +71,14 @@ def _said_on_head() -> Mapping[str, Any] | None:
     return {} if "KUBERNETES_SERVICE_HOST" in os.environ else None
 
 
-def most_nodes(launcher: Mapping[str, Any]) -> tuple[NodeSize, ...] | None:
-    """All nodes that a launcher's file allows at once, each kind to its own limit; None where it does not say."""
+def most_nodes(launcher: Mapping[str, Any], there: int) -> tuple[NodeSize, ...] | None:
+    """The nodes that a launcher's file allows of each kind, not of all kinds together; None where it does not say.
+
+    Of given hosts it does not say what they have: none more (an empty tuple) where as many nodes are `there`.
+    """
+    hosts = (launcher.get("provider") or {}).get("worker_ips")
+    if hosts and there > len(hosts):
+        return ()
     kinds, limit = launcher.get("available_node_types") or {}, launcher.get("max_workers")
     if not kinds or limit is None:
         return None

@@ -21,8 +21,9 @@ from sweep.errors import Problem, Refused
 from sweep.footprint import said_bytes
 from sweep.forecast import expected_total, reaching, said_count
 from sweep.largest import SIZES, largest_config, smallest_batch
+from sweep.placement import Ask
 from sweep.probe_process import Probed, probe_apart
-from sweep.resources import ask_of, threads
+from sweep.resources import ask_of, asks_of, threads
 from sweep.spec.space import trial_count
 from sweep.spec.sweep_spec import milestones, rungs
 
@@ -78,7 +79,8 @@ def probe(spec: SweepSpec, at_once: int | None, *, trust_remote_code: bool = Fal
     config = largest_config(spec)
     flat = config.flatten()
     largest = {knob: flat[knob] for knob in SIZES}
-    if spec.resources.gpus_per_worker == 0:
+    ask = ask_of(spec.resources, flat)
+    if ask.gpus == 0:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # as in the workers; the probe's process inherits it
     print("training a few steps of the largest configuration", file=sys.stderr, flush=True)
     corpus = read_corpus(config.data.corpus)
@@ -93,7 +95,7 @@ def probe(spec: SweepSpec, at_once: int | None, *, trust_remote_code: bool = Fal
             pairs,
             small_batch=smallest_batch(spec),
             every_pooling=objective.poolings == "all",
-            threads=threads(ask_of(spec.resources, config.flatten())),
+            threads=threads(ask),
             trust_remote_code=trust_remote_code,
         )
     except (MemoryError, BrokenProcessPool) as error:
@@ -118,7 +120,8 @@ def estimate(
     """
     trials = trial_count(spec)
     # Several workers share a trial's work: as many times as fast, or a little less.
-    workers = spec.resources.workers
+    ask = ask_of(spec.resources, spec.train.flatten() | largest)
+    workers = ask.workers
     slots = None if at_once is None else min(at_once, trials) * workers
     sentence_seconds = max(
         measured.step_seconds / largest["optim.batch_size"], measured.small_step_seconds / measured.small_batch
@@ -131,7 +134,7 @@ def estimate(
     wanted_hours = most_worker_hours if expected is None else expected / 3600
     ceiling = _most_worker_hours(spec, slots)
     worker_hours = min(wanted_hours, ceiling)
-    notes = list(_memory_notes(spec, slots, measured, memory_bytes))
+    notes = list(_memory_notes(ask, slots, measured, memory_bytes))
     if _on_other_device(spec, measured):
         notes.append("measured on the CPU, where torch found no GPU, and a trial asks one")
     if workers > 1:
@@ -221,7 +224,7 @@ def check_cost(
 
 
 def _on_other_device(spec: SweepSpec, measured: Probed) -> bool:
-    return spec.resources.gpus_per_worker > 0 and measured.device == "cpu"
+    return any(ask.gpus > 0 for ask in asks_of(spec.resources).values()) and measured.device == "cpu"
 
 
 def _rung_ends(spec: SweepSpec, longest: float) -> tuple[float, ...]:
@@ -265,12 +268,11 @@ def _most_worker_hours(spec: SweepSpec, slots: int | None) -> float:
     return min((hours for hours in allowed if hours is not None), default=float("inf"))
 
 
-def _memory_notes(spec: SweepSpec, slots: int | None, measured: Probed, memory_bytes: int) -> Iterator[str]:
+def _memory_notes(ask: Ask, slots: int | None, measured: Probed, memory_bytes: int) -> Iterator[str]:
     if slots is not None and slots * measured.resident_bytes > memory_bytes:
         yield _short_of_memory(slots, measured.resident_bytes, memory_bytes, "this machine has")
-    gpus = spec.resources.gpus_per_worker
-    if measured.gpu_bytes is not None and measured.gpu_total_bytes is not None and gpus > 0:
-        sharing = min(slots or 1, int(1 / gpus)) if gpus < 1 else 1
+    if measured.gpu_bytes is not None and measured.gpu_total_bytes is not None and ask.gpus > 0:
+        sharing = min(slots or 1, int(1 / ask.gpus)) if ask.gpus < 1 else 1
         if sharing * measured.gpu_bytes > measured.gpu_total_bytes:
             yield _short_of_memory(sharing, measured.gpu_bytes, measured.gpu_total_bytes, "a GPU has")
 

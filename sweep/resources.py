@@ -51,12 +51,9 @@ class Cluster:
 
 
 def ask_of(asked: Resources, knobs: Mapping[str, Any]) -> Ask:
-    """What the trial of a flat configuration takes: by the last of the cases that hold for it, else by the rest."""
-    said = _base(asked)
-    for case in asked.cases:
-        if case.holds(knobs):
-            said |= case.said
-    return Ask(**said)
+    """What the trial of a flat configuration takes: by the last of the cases that hold for it, which alone counts."""
+    last = next((case for case in reversed(asked.cases) if case.holds(knobs)), None)
+    return Ask(**_base(asked) | (last.said if last else {}))
 
 
 def asks_of(asked: Resources) -> dict[str, Ask]:
@@ -83,11 +80,17 @@ def check_possible(asked: Resources, cluster: Cluster) -> None:
     """
     if cluster.most is None:
         return
-    nodes = cluster.most or cluster.nodes
-    lost = [(key, ask) for key, ask in asks_of(asked).items() if not fitting(ask, nodes)]
+    nodes = cluster.most or cluster.nodes  # a launcher's file may be older than the nodes that are there
+    lost = [
+        (key, ask) for key, ask in asks_of(asked).items() if not (fitting(ask, nodes) or fitting(ask, cluster.nodes))
+    ]
     if short := [found for key, ask in lost for found in _short(key, ask, nodes)]:
-        # What a case says has no `--set` of its own.
-        changes = [f"--set {problem.key}={most:g}" for problem, most in short if "cases" not in (problem.key or "")]
+        # What a case says has no `--set` of its own; and no trial takes no CPU.
+        changes = [
+            f"--set {problem.key}={most:g}"
+            for problem, most in short
+            if "cases" not in (problem.key or "") and (most or "gpus" in (problem.key or ""))
+        ]
         following = f"the same command with {' '.join(changes)}" if changes else "correct it, then the same command"
         raise Refused([problem for problem, _ in short], next=following)
 
@@ -104,8 +107,10 @@ def _short(key: str, ask: Ask, nodes: Sequence[NodeSize]) -> list[tuple[Problem,
             where = "there" if len(nodes) < 2 else "on the largest node there"
             message = f"a worker asks {wanted:g} {what} and {where} {'is' if most == 1 else 'are'} {most:g}"
             found.append((Problem(f"{message}; give that at most", key=f"{key}.{field}"), most))
-    if not found:
-        alone = fitting(Ask(1, ask.cpus, ask.gpus), tuple(nodes))
+    if not found and not (alone := fitting(Ask(1, ask.cpus, ask.gpus), tuple(nodes))):
+        message = f"no node has the {ask.cpus:g} CPUs and the {ask.gpus:g} GPUs that a worker asks, both"
+        found.append((Problem(f"{message}; give less of one", key=key), 0))
+    elif not found:
         message = f"a trial asks {ask.workers} workers at once and there is room for {alone}; give that at most"
         found.append((Problem(message, key=f"{key}.workers"), alone))
     return found

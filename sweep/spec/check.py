@@ -22,7 +22,7 @@ from sweep.errors import Problem, Refused, Unreachable
 from sweep.footprint import Disk, disk_of, disk_problem, upload_bytes
 from sweep.forecast import expected_total, reaching
 from sweep.object_store.root import refresh, uri_of
-from sweep.resources import Cluster, asks_of, cpus_here, slots
+from sweep.resources import Cluster, ask_of, asks_of, cpus_here, slots
 from sweep.root import argument, check_root
 from sweep.spec.misfits import misfits, shapes_of, values_of
 from sweep.spec.space import trial_count
@@ -199,7 +199,8 @@ def _leaking(spec: SweepSpec) -> Iterator[str]:
 
 
 def _precision(spec: SweepSpec) -> Iterator[Problem]:
-    if "fp16" in values_of(spec, "precision") and spec.resources.gpus_per_worker == 0:
+    knobs = spec.train.flatten() | {"precision": "fp16"}
+    if "fp16" in values_of(spec, "precision") and ask_of(spec.resources, knobs).gpus == 0:
         yield Problem(
             "fp16 needs a GPU and a trial asks none; give auto, fp32 or bf16, or resources.gpus_per_worker",
             key="precision",

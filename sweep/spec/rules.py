@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 from evaluation.tasks import HELD_OUT, TASKS
 from sweep.errors import nearest
-from sweep.resources import asks_of
+from sweep.resources import ask_of, asks_of
 from sweep.spec.distribution import Range, Value, each_value, ends
 from sweep.spec.fields import Findings, show
 from sweep.spec.knobs import KNOBS, is_number, value_of
 from sweep.spec.search import points
+from sweep.spec.sections import Bounds
 from sweep.spec.yaml_file import KeyPath
 
 if TYPE_CHECKING:
-    from sweep.spec.sections import Bounds
     from sweep.spec.sweep_spec import SweepSpec
 
 _BUDGET = ("train", "budget", "sentences")
@@ -113,22 +113,45 @@ def _case_knob(path: KeyPath, knob: str, values: Bounds | tuple[Value, ...], fin
     elif isinstance(values, tuple):
         for value in values:
             try:
-                value_of(knob, value)
+                if (plain := value_of(knob, value)) != value:
+                    findings.add(path, f"{show(value)} is written {show(plain)} here")
             except ValueError as error:
                 findings.add(path, str(error))
     elif not is_number(knob):
         findings.add(path, f"{knob} is no number and has no bounds; give its values in a list")
     elif values.low is None and values.high is None:
         findings.add(path, "has no bound; give low, high or both")
+    elif values.low is not None and values.high is not None and values.low > values.high:
+        findings.add(path, f"low, {values.low:g}, is above high, {values.high:g}")
 
 
 def _workers(spec: SweepSpec, findings: Findings) -> None:
-    if not findings.intact(("train",), ("search",), ("resources",)) or spec.resources.cases:
+    """A worker without a sentence; by the batch alone, with the other knobs as in `train`."""
+    if not findings.intact(("train",), ("search",), ("resources",)):
         return
-    fewest, workers = min(each_value(spec.grids, _BATCH, spec.train.optim.batch_size)), spec.resources.workers
-    if fewest < workers:
-        message = f"{workers} workers share a batch, and the smallest has {fewest} sentences; give at most {fewest}"
-        findings.add(("resources", "workers"), message)
+    usual, told = spec.train.flatten(), set[KeyPath]()
+    for batch in sorted(_batches(spec)):
+        knobs = usual | {_BATCH: batch}
+        holding = [place for place, case in enumerate(spec.resources.cases) if case.holds(knobs)]
+        at: KeyPath = ("resources", "cases", holding[-1]) if holding else ("resources",)
+        workers = ask_of(spec.resources, knobs).workers
+        if workers > batch and at not in told:
+            told.add(at)
+            message = f"{workers} workers share a batch, and the smallest has {batch} sentences; give at most {batch}"
+            findings.add((*at, "workers"), message)
+
+
+def _batches(spec: SweepSpec) -> set[int]:
+    """Sizes of a batch in the sweep: its choices, or the ends of its range and of each case within."""
+    found = set(each_value(spec.grids, _BATCH, spec.train.optim.batch_size))
+    for grid in spec.grids:
+        drawn = grid.get(_BATCH)
+        if isinstance(drawn, Range):
+            bounds = [case.when.get(_BATCH) for case in spec.resources.cases]
+            lows = [math.ceil(each.low) for each in bounds if isinstance(each, Bounds) and each.low is not None]
+            steps = [-(-(low - drawn.low) // (drawn.step or 1)) for low in lows]
+            found |= {int(drawn.low + step * (drawn.step or 1)) for step in steps if step > 0}
+    return {size for size in found if size <= max(each_value(spec.grids, _BATCH, spec.train.optim.batch_size))}
 
 
 def _batch(spec: SweepSpec, findings: Findings) -> None:

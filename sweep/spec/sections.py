@@ -132,6 +132,8 @@ class Case(Section):
 def _is_among(value: Any, values: Bounds | tuple[Value, ...]) -> bool:
     if isinstance(values, tuple):
         return value in values
+    if value is None:
+        return False
     return (values.low is None or value >= values.low) and (values.high is None or value <= values.high)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sweep.deaths import deaths_of
 from sweep.record import Record
 from tests.cluster.hosts import Cluster, Host, command_line, cpu_seconds, folder_of, signal_all, why_not
 
@@ -163,7 +164,10 @@ def test_a_node_that_vanishes_with_its_trial_three_times_costs_a_sweep_nothing(h
         hosts.bring_back(third)
         sweep.finish()
     check_whole(sweep, trials=4, rungs=3)
-    assert sweep.log.read_text().count("its worker died; it goes on from its last checkpoint") >= 3
+    deaths = [deaths_of(trial.folder) for trial in sweep.record.trials()]
+    assert sum(each.failures for each in deaths) == 0, "\n".join(each.said for each in deaths)
+    assert sum(each.preemptions for each in deaths) >= 3
+    assert sweep.log.read_text().count("its node is gone; it goes on from its last checkpoint") >= 3
 
 
 def test_a_worker_that_is_cut_off_stalls_and_wakes_when_its_trial_runs_elsewhere_writes_nothing_twice(hosts, workshop):

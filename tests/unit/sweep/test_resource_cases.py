@@ -26,6 +26,18 @@ from tests.unit.sweep.specs import SMALL, load, one_problem, refusal
             ["resources.workers: 200 workers share a batch", "smallest has 64 sentences; give at most 64"],
         ),
         (
+            "{workers: 2, cases: [{when: {optim.batch_size: {high: 100}}, workers: 65}]}",
+            ["resources.cases[0].workers: 65 workers share a batch, and the smallest has 64 sentences"],
+        ),
+        (
+            "{cases: [{when: {optim.batch_size: {low: 128, high: 64}}, workers: 2}]}",
+            ["resources.cases[0].when.optim.batch_size: low, 128, is above high, 64"],
+        ),
+        (
+            "{cases: [{when: {encoder.keep_layers: ['0, 5']}, workers: 2}]}",
+            ["resources.cases[0].when.encoder.keep_layers: '0, 5' is written '0,5' here"],
+        ),
+        (
             "{cases: [{when: {optim.batch_size: [128]}}]}",
             ["resources.cases[0]: changes nothing", "workers, cpus_per_worker or gpus_per_worker"],
         ),
@@ -80,6 +92,14 @@ def test_every_mistake_of_several_cases_is_said_at_once(tmp_path: Path) -> None:
     assert len(refused.problems) == 3
     for key in ("cases[0].when.optim.batch_size", "cases[1].when.optim.learning_rat", "cases[1].gpus_per_worker"):
         assert key in str(refused)
+
+
+def test_a_case_of_large_batches_may_have_more_workers_than_the_smallest_has_sentences(tmp_path: Path) -> None:
+    search = "search: {optim.batch_size: {low: 64, high: 512, step: 64}}\n"
+    case = "{{cases: [{{when: {{optim.batch_size: {{low: 150}}}}, workers: {workers}}}]}}"
+    load(tmp_path, f"{SMALL}{search}resources: {case.format(workers=192)}\n")
+    said = one_problem(tmp_path, f"{SMALL}{search}resources: {case.format(workers=193)}\n")
+    assert "resources.cases[0].workers: 193 workers share a batch, and the smallest has 192 sentences" in said
 
 
 def test_a_case_with_bounds_holds_for_both_ends(tmp_path: Path) -> None:

@@ -86,6 +86,11 @@ NODES = Cluster((NodeSize(16, 8), NodeSize(16, 8), NodeSize(4, 0)))
         ({"workers": 2, "gpus_per_worker": 9}, "resources.gpus_per_worker", "on the largest node there are 8"),
         ({"cpus_per_worker": 20}, "resources.cpus_per_worker", "on the largest node there are 16"),
         (
+            {"cpus_per_worker": 6, "gpus_per_worker": 1, "workers": 5},
+            "resources.workers",
+            "asks 5 workers at once and there is room for 4",
+        ),
+        (
             {"cases": (Case(when={"optim.batch_size": (512,)}, workers=64),)},
             "resources.cases[0].workers",
             "asks 64 workers at once and there is room for 36",
@@ -108,6 +113,20 @@ def test_what_a_cluster_may_grow_to_counts_and_where_nobody_knows_nothing_is_ref
         slots(asked, Cluster((NodeSize(4, 0),), most=(NodeSize(4, 0), *[NodeSize(4, 1)] * 7)))
 
 
+def test_nodes_that_are_there_count_where_the_launchers_file_is_older():
+    assert slots(Resources(workers=2, gpus_per_worker=1), Cluster((NodeSize(8, 4),), most=(NodeSize(4, 1),))) == 2
+
+
+def test_cpus_on_one_node_and_gpus_on_another_are_no_room_and_no_impossible_change_is_proposed():
+    apart = Cluster((NodeSize(16, 0), NodeSize(2, 4)))
+    with pytest.raises(Refused, match="no node has the 4 CPUs and the 1 GPUs that a worker asks, both") as refused:
+        slots(Resources(cpus_per_worker=4, gpus_per_worker=1), apart)
+    assert "--set" not in refused.value.next
+    with pytest.raises(Refused) as refused:
+        slots(Resources(), Cluster((NodeSize(0, 0),)))
+    assert "--set" not in refused.value.next, "no trial takes 0 CPUs"
+
+
 CASES = Resources(
     gpus_per_worker=0.25,
     cases=(
@@ -128,6 +147,19 @@ CASES = Resources(
 )
 def test_a_trial_takes_what_the_last_case_that_holds_says(batch, encoder, takes):
     assert ask_of(CASES, {"optim.batch_size": batch, "encoder.name": encoder}) == takes
+
+
+def test_of_two_cases_that_hold_the_last_one_alone_counts():
+    wide = Case(when={"optim.batch_size": {"low": 128}}, cpus_per_worker=16, gpus_per_worker=0.5)
+    large = Case(when={"optim.batch_size": {"low": 512}}, workers=4)
+    asked = Resources(cases=(wide, large))
+    assert ask_of(asked, {"optim.batch_size": 512}) == Ask(4, 1, 0)
+    assert ask_of(asked, {"optim.batch_size": 511}) == Ask(1, 16, 0.5)
+
+
+def test_no_value_lies_within_no_bounds():
+    asked = Resources(cases=(Case(when={"encoder.dropout": {"low": 0.0, "high": 1.0}}, workers=2),))
+    assert [ask_of(asked, {"encoder.dropout": value}).workers for value in (None, 0.0, 0.1)] == [1, 2, 2]
 
 
 def test_a_machine_has_room_while_one_more_of_the_smallest_fits():
