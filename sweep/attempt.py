@@ -69,8 +69,8 @@ def attempt(
 
     Raises:
         Exception: whatever went wrong that is no known failure; the traceback is in `error.txt` by then, unless a
-            disk failed. On several ranks every failure, and nothing is written: what one rank fails by the others may
-            not know, so none can wait for them.
+            disk failed. On several ranks every failure, and nothing is written but how long it took: what one rank
+            fails by the others may not know, so none can wait for them.
         SupersededError: a later attempt has begun.
     """
     from model.device import free_memory
@@ -86,8 +86,9 @@ def attempt(
     except Exception as error:
         state, reason = state_without_score(error), str(error)
         if ranks.are_several or trial is None or state is None:
-            if not ranks.are_several and disk_fault(error) is None:  # else this cannot be written either
-                keep_error(folder, traceback.format_exc())
+            if disk_fault(error) is None and ranks.is_first:  # else this cannot be written either
+                if not ranks.are_several:
+                    keep_error(folder, traceback.format_exc())
                 if trial is not None:
                     trial.note_busy()
             raise
@@ -97,11 +98,19 @@ def attempt(
         trial.fail(state, reason)
 
 
-def fail(job: Job, folder: Path, knobs: Mapping[str, Any], report: Report, state: TrialState, reason: str) -> None:
-    """Write and report the row of a trial that has no score, after its ranks have ended."""
+def fail(
+    job: Job, folder: Path, knobs: Mapping[str, Any], report: Report, state: TrialState, reason: str, number: int | None
+) -> None:
+    """Write and report the row of a trial that has no score, after its ranks have ended.
+
+    Raises:
+        SupersededError: as `attempt`.
+    """
     from model.ranks import ALONE
 
-    _Attempt(job, folder, TrainConfig.from_flat(knobs), report, None, ALONE).fail(state, reason)
+    config, rows = TrainConfig.from_flat(knobs), RowLog(folder).read()
+    precision = rows[-1].precision if rows else config.precision  # this process may have no GPU, where the ranks had
+    _Attempt(job, folder, config, report, number, ALONE, precision).fail(state, reason)
 
 
 class _Attempt:
@@ -115,13 +124,14 @@ class _Attempt:
         report: Report,
         number: int | None,
         ranks: Ranks,
+        precision: str | None = None,
     ) -> None:
         from model.device import choose_device
         from model.precision import resolve_precision
 
         self._job, self._folder, self._config, self._report = job, folder, config, report
         self._number, self._ranks = number, ranks
-        self._precision = resolve_precision(config.precision, choose_device(None))
+        self._precision = precision or resolve_precision(config.precision, choose_device(None))
         self._checkpoint = folder / "checkpoint"
         self._log = RowLog(folder)
         self._written = list(ranks.from_first(self._log.read() if ranks.is_first else ()))
@@ -197,12 +207,7 @@ class _Attempt:
         """The row of a rung; None between two, and at one that an earlier attempt passed together with a later one."""
         if at.rung is None:
             return None
-        self._reached = {
-            "step": at.step,
-            "sentences": at.sentences,
-            "loss": at.loss,
-            "train_seconds": at.seconds,
-        }
+        self._reached = {"step": at.step, "sentences": at.sentences, "loss": at.loss, "train_seconds": at.seconds}
         points, next_index = self._job.points, self._next_index()
         index = points.index(at.rung) if at.rung in points else next_index
         if index < next_index:
@@ -255,10 +260,9 @@ class _Attempt:
 
     def _write_and_report(self, row: Row) -> SystemExit | None:
         check_newest(self._folder, self._number)
-        if row.failure is not None:
-            if [(each.failure, each.rung_index) for each in self._written[-1:]] != [(row.failure, row.rung_index)]:
-                self._log.append(row)
-        elif row.rung_index not in self._scored:
+        last = [(each.failure, each.rung_index) for each in self._written[-1:]]
+        is_known = row.rung_index in self._scored if row.failure is None else last == [(row.failure, row.rung_index)]
+        if not is_known:
             self._log.append(row)
         if row.is_end and not self._job.checkpoint_every_rung:
             shutil.rmtree(self._checkpoint, ignore_errors=True)
@@ -272,6 +276,7 @@ class _Attempt:
 
     def fail(self, state: TrialState, reason: str) -> None:
         """Tell the row of the next rung, which is never reached."""
+        check_newest(self._folder, self._number)
         keep_error(self._folder, f"{reason}\n")
         index, points = self._next_index(), self._job.points
         rung = points[index] if index < len(points) else self._reached["train_seconds"]
@@ -293,4 +298,5 @@ class _Attempt:
 
     def note_busy(self) -> None:
         """Keep how long it has run, where no row says it."""
+        check_newest(self._folder, self._number)
         write_json(self._folder / BUSY, {"seconds": self._watch.busy()})

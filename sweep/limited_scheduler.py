@@ -67,8 +67,14 @@ class LimitedScheduler(RungScheduler):
         self._ledger.add_pause(trial.config["number"])
 
     def _note_running(self) -> None:
-        """Tune tells nobody when a trial that it has taken gets its worker."""
+        """Tune tells nobody when a trial that it has taken gets its worker.
+
+        Of one with several workers it does not know: they may still wait for their nodes. Such a trial's time counts
+        from its first report on, with all that it used before.
+        """
         for trial in [trial for trial in self._unstarted.values() if trial.status == "RUNNING"]:
+            if self._workers(trial) > 1:
+                continue
             self._ledger.add_start(trial.config["number"], self._workers(trial))
             del self._unstarted[trial.trial_id]
 
@@ -90,8 +96,11 @@ class LimitedScheduler(RungScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         action = super().on_trial_result(tune_controller, trial, result)
-        self._ledger.add_busy(trial.config["number"], result["busy_seconds"], self._workers(trial))
-        self._record.share.note(trial.config["number"])
+        number, workers = trial.config["number"], self._workers(trial)
+        self._ledger.add_busy(number, result["busy_seconds"], workers)
+        self._ledger.add_start(number, workers)
+        self._unstarted.pop(trial.trial_id, None)
+        self._record.share.note(number)
         self.close_at_limit()
         return action
 

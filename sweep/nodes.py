@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+
+_PATIENCE_S = 20.0
+"""For a worker to start on a busy node."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,22 @@ def ask_nodes(
         Answer(node, None, why) if reference in silent else _answer(node, reference)
         for node, reference in zip(nodes, asked, strict=True)
     ]
+
+
+def gone_among(ids: Collection[str]) -> list[str]:
+    """Which of the nodes of these ids are gone or out of reach; Ray itself may notice a minute later.
+
+    A node that lives and does not answer within `_PATIENCE_S` is among them.
+    """
+    there = {node.id: node for node in nodes_now()}
+    if dead := [each for each in ids if each not in there]:
+        return dead
+    answers = ask_nodes(_answer_at_all, nodes=[there[each] for each in ids], timeout_s=_PATIENCE_S)
+    return [answer.node.id for answer in answers if answer.fault is not None]
+
+
+def _answer_at_all() -> None:
+    pass
 
 
 def _answer(node: Node, reference: Any) -> Answer[Any]:

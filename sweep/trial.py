@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from sweep.deaths import note_death
 from sweep.files import disk_fault
 from sweep.resources import ask_of, threads
 from sweep.spec.sweep_spec import milestones, rungs
-from sweep.trial_folder import SupersededError
+from sweep.trial_folder import SupersededError, check_shared
 from sweep.trial_record import ERROR
 
 if TYPE_CHECKING:
@@ -105,14 +104,9 @@ def run_trial(
     no fault either: its worker counts as dead, and the trial may run on another node.
 
     Raises:
-        FileNotFoundError: the trial's folder, which the driver made, is not on this machine.
+        UnsharedError: the trial's folder, which the driver made, is not on this machine.
     """
-    if not folder.is_dir():
-        host = socket.gethostname()
-        raise FileNotFoundError(
-            f"{host} does not have the trial's folder {folder}: this node does not share the sweep's storage. "
-            f"Mount it there, or take {host} out of the cluster"
-        )
+    check_shared(folder)
     try:
         attempt(job, folder, knobs, report, number=number)
         job.publish()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,10 @@ from sweep.trial_record import ATTEMPT, ERROR
 
 if TYPE_CHECKING:
     from model.encoder import Encoder
+
+
+class UnsharedError(FileNotFoundError):
+    """This node does not have the trial's folder."""
 
 
 class SupersededError(Exception):
@@ -32,6 +37,20 @@ def check_newest(folder: Path, number: int | None) -> None:
     newest = int((folder / ATTEMPT).read_text(encoding="utf-8"))
     if newest != number:
         raise SupersededError(f"attempt {number} was superseded by attempt {newest}")
+
+
+def check_shared(folder: Path) -> None:
+    """Before an attempt: whether this node has the trial's folder, which the driver made.
+
+    Raises:
+        UnsharedError: it has not; it joined later than the sweep began, say.
+    """
+    if not folder.is_dir():
+        host = socket.gethostname()
+        raise UnsharedError(
+            f"{host} does not have the trial's folder {folder}: this node does not share the sweep's storage. "
+            f"Mount it there, or take {host} out of the cluster"
+        )
 
 
 def tidy(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """One trial on several workers: a Ray Train run inside a Tune trial, whose ranks make one attempt together.
 
-Tune's function (a process without torch) starts a `TorchTrainer`, and takes the rows of rank 0 from a `Desk`: an actor
-between the two, for a row must reach Tune and Tune's answer must reach rank 0 before it trains on. Ray's own
+Tune's function (a process that trains nothing) starts a `TorchTrainer`, and takes the rows of rank 0 from a `Desk`: an
+actor between the two, for a row must reach Tune and Tune's answer must reach rank 0 before it trains on. Ray's own
 `TuneReportCallback` has no answer, and can lose the last report of a fast end (ray 2.60).
 
 When Tune stops the trial, the ranks are told and end by themselves, so that Train gives their workers and GPUs back as
@@ -12,10 +12,12 @@ again and its ranks go on from its checkpoint, on however many workers. Nothing 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import traceback
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +25,10 @@ from typing import TYPE_CHECKING, Any
 from sweep.attempt import attempt, fail
 from sweep.files import disk_fault
 from sweep.no_score import state_without_score
+from sweep.nodes import gone_among
+from sweep.object_store.store import StorageFault
 from sweep.object_store.trial import TrialHome, open_trial, watch_pause
-from sweep.trial_folder import SupersededError, keep_error
+from sweep.trial_folder import SupersededError, UnsharedError, check_newest, check_shared, keep_error
 
 if TYPE_CHECKING:
     from sweep.placement import Ask
@@ -46,17 +50,18 @@ class Desk:
         self._keys = keys
         self._rows: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._answers: asyncio.Queue[bool] = asyncio.Queue()
-        self._has_begun = False
+        self._nodes: set[str] = set()
 
     async def keys(self) -> Mapping[str, str]:
         return self._keys
 
-    async def begin(self) -> None:
-        """The ranks are there."""
-        self._has_begun = True
+    async def begin(self, node: str) -> None:
+        """A rank is there, on the node of this id."""
+        self._nodes.add(node)
 
-    async def has_begun(self) -> bool:
-        return self._has_begun
+    async def nodes(self) -> set[str]:
+        """Of the ranks that have begun."""
+        return self._nodes
 
     async def hand_in(self, row: dict[str, Any]) -> bool:
         """Whether the trial may go on after this row."""
@@ -113,10 +118,11 @@ def run_on_workers(
     try:
         with watch_pause(home, job.pause) as pause:
             _pass_on(run, desk, report, pause)
+        nodes = ray.get(desk.nodes.remote())
     finally:
         ray.kill(desk)
     if run.error is not None:
-        _judge(run.error, job, home, knobs, report)
+        _judge(run.error, nodes, job, home, knobs, report)
 
 
 def _pass_on(run: _Run, desk: Any, report: Callable[[dict[str, Any]], None], pause: Path | None) -> None:
@@ -132,12 +138,14 @@ def _pass_on(run: _Run, desk: Any, report: Callable[[dict[str, Any]], None], pau
             except SystemExit:
                 ray.get(desk.answer.remote(False))
                 run.join(_END_S)
+                if run.is_alive():
+                    os._exit(1)  # Tune would use this process again beside it; Ray takes the run away with the process
                 raise
             waiting = desk.take.remote()  # before the answer: the next row may come at once
             desk.answer.remote(True)
         elif not run.is_alive():
             return
-        elif pause is not None and pause.exists() and not ray.get(desk.has_begun.remote()):
+        elif pause is not None and pause.exists() and not ray.get(desk.nodes.remote()):
             return  # its workers wait for a place; Ray takes the run away with this process
 
 
@@ -186,8 +194,7 @@ def _rank(config: dict[str, Any]) -> None:
 
     desk = config["desk"]
     ranks = Ranks.of_this_process()
-    if ranks.is_first:
-        ray.get(desk.begin.remote())
+    ray.get(desk.begin.remote(ray.get_runtime_context().get_node_id()))
 
     def report(row: dict[str, Any]) -> None:
         if not ray.get(desk.hand_in.remote(row)):
@@ -195,11 +202,20 @@ def _rank(config: dict[str, Any]) -> None:
 
     home = replace(config["home"], keys=ray.get(desk.keys.remote()))
     try:
+        if home.place is None:
+            check_shared(home.folder)
         with open_trial(home, ranks=ranks) as at:
             job = at.job(config["job"])
-            attempt(job, at.folder, config["knobs"], report, number=home.attempt, ranks=ranks)
+            try:
+                attempt(job, at.folder, config["knobs"], report, number=home.attempt, ranks=ranks)
+            except SupersededError:
+                raise
+            except Exception:
+                with suppress(StorageFault):
+                    job.publish()  # how long it took
+                raise
             job.publish()
-    except (SystemExit, SupersededError):
+    except SystemExit:
         return
     except Exception as error:
         raise _as_rank_error(error) from None
@@ -211,37 +227,52 @@ def _as_rank_error(error: Exception) -> RankError:
 
     if why := disk_fault(error):
         return RankError("disk", why)
+    if isinstance(error, SupersededError):  # the first rank's alone, and the others wait for it
+        return RankError("superseded", str(error))
     if state := state_without_score(error):
         return RankError(state, str(error))
     text = traceback.format_exc()
-    # CUDA answers every later call with the same error; and of a peer that died the others know by these.
-    broken = (torch.AcceleratorError, torch.distributed.DistError)
-    if isinstance(error, broken) or any(word in str(error).lower() for word in ("gloo", "nccl")):
+    # CUDA answers every later call with the same error; of a peer that died the others know by these; and a node
+    # without the trial's folder is no fault of the trial.
+    broken = (torch.AcceleratorError, torch.distributed.DistError, UnsharedError)
+    is_of_peers = isinstance(error, RuntimeError) and any(word in str(error).lower() for word in ("gloo", "nccl"))
+    if isinstance(error, broken) or is_of_peers:
         return RankError("died", text)
     return RankError("errored", text)
 
 
-_WEIGHT = ("disk", "infeasible", "diverged", "errored", "died")
+_WEIGHT = ("superseded", "disk", "infeasible", "diverged", "errored", "died")
 """Of several ranks' errors the first of these is why; the others followed."""
 
 
 def _judge(
-    error: BaseException, job: Job, home: TrialHome, knobs: Mapping[str, Any], report: Callable[[dict[str, Any]], None]
+    error: BaseException,
+    nodes: Collection[str],
+    job: Job,
+    home: TrialHome,
+    knobs: Mapping[str, Any],
+    report: Callable[[dict[str, Any]], None],
 ) -> None:
-    """What the failure of a run means for the trial; raised where its workers died."""
+    """What the failure of a run means for the trial; raised where its workers died, on these nodes."""
     causes = [_cause(each) for each in getattr(error, "worker_failures", {}).values()]
     found = [cause for cause in causes if cause is not None]
     first = min(found, key=lambda each: _WEIGHT.index(each.state), default=None)
     has_died = len(found) < len(causes)
+    if first is not None and first.state == "superseded":
+        return
     if first is None or first.state in ("disk", "died") or (first.state == "errored" and has_died):
+        if (first is None or first.state != "disk") and (gone := gone_among(nodes)):
+            # What a surviving rank says is that a connection broke.
+            raise RuntimeError(f"a worker died because its node has died: {', '.join(gone)}") from error
         raise error
-    with open_trial(home, role="judges") as at:
+    with open_trial(home, role="judges") as at, suppress(SupersededError):
         own = at.job(job)
         if first.state == "errored":
+            check_newest(at.folder, home.attempt)
             keep_error(at.folder, first.said)
             own.publish()
         else:
-            fail(own, at.folder, knobs, report, first.state, first.said)  # type: ignore[arg-type]
+            fail(own, at.folder, knobs, report, first.state, first.said, number=home.attempt)  # type: ignore[arg-type]
 
 
 def _cause(error: BaseException | None) -> RankError | None:
