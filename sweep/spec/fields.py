@@ -21,6 +21,8 @@ from sweep.spec.yaml_file import KeyPath
 Schema = Mapping[str, Any]
 WORDS = "x-allowed"
 """Key of a field's JSON Schema: what the field allows, in words."""
+STAND_IN = "x-stand-in"
+"""Key of a model's JSON Schema: what stands in a list for an item with a mistake, so that the others are looked at."""
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -233,8 +235,8 @@ def _prune(schema: Schema, tree: dict[str, Any], findings: Findings, at: KeyPath
                     _prune(fields[name]["items"], item, findings, (*path, place), hints)
                 else:
                     findings.add((*path, place), refusal(fields[name]["items"], item))
-            if all(isinstance(item, dict) for item in tree[name]):
-                continue
+                    tree[name][place] = copy.deepcopy(fields[name]["items"][STAND_IN])
+            continue
         elif fits(fields[name], tree[name]):
             continue
         else:
@@ -243,15 +245,19 @@ def _prune(schema: Schema, tree: dict[str, Any], findings: Findings, at: KeyPath
 
 
 def _drop(schema: Schema, tree: dict[str, Any], error: ValidationError, findings: Findings, at: KeyPath) -> bool:
-    """Note what pydantic found and remove it from `tree`, of a list all; False when there was nothing to remove."""
+    """Note what pydantic found and remove it from `tree`; False when there was nothing to remove.
+
+    In place of an item of a list comes its stand-in, so that the items after it keep their places.
+    """
     dropped = False
     for mistake in error.errors():
-        node, keys = schema, list[str | int]()
+        node, keys, items = schema, list[str | int](), list[Schema]()
         for part in mistake["loc"]:
             if (nested := _nested(node, part)) is None:
                 break
             keys.append(part)
             node = nested
+            items += [node] if isinstance(part, int) else []
         path = (*at, *keys)
         parent, last = _parent(tree, keys)
         if "properties" in node:
@@ -261,8 +267,12 @@ def _drop(schema: Schema, tree: dict[str, Any], error: ValidationError, findings
                 findings.add(path, said)
         elif last in parent and findings.intact(path):
             findings.add(path, refusal(node, parent[last]))
-        parent, last = _parent(tree, list(takewhile(lambda key: isinstance(key, str), keys)))
-        if keys and last in parent:
+        if items:
+            above = list(takewhile(lambda key: isinstance(key, str), keys))
+            holder, name = _parent(tree, above)
+            holder[name][keys[len(above)]] = copy.deepcopy(items[0][STAND_IN])
+            dropped = True
+        elif keys and last in parent:
             del parent[last]
             dropped = True
         elif not keys and tree:

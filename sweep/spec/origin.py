@@ -48,7 +48,8 @@ def _placed(problem: Problem, document: YamlFile, changes: Sequence[str]) -> Pro
         if f"{change.partition('=')[0].strip()}.".startswith(f"{key}."):
             return replace(problem, file=f"--set {change}")
     searched = [path for path in document.lines if path in (("search", key), ("search", *path[1:2], key))]
-    written = (*(("train",) if key in KNOBS else ()), *key.split("."))
+    parts = (int(part) if part.isdecimal() else part for part in re.findall(r"[^.\[\]]+", key))
+    written = (*(("train",) if key in KNOBS else ()), *parts)
     file, line = place_of(
         {path: (document.file, line) for path, line in document.lines.items()}, (*searched, written)[0]
     )

@@ -14,7 +14,7 @@ from sweep.spec.distribution import Range, Value, each_value, ends
 from sweep.spec.fields import Findings, show
 from sweep.spec.knobs import KNOBS, is_number, value_of
 from sweep.spec.search import points
-from sweep.spec.sections import Bounds
+from sweep.spec.sections import Bounds, Case
 from sweep.spec.yaml_file import KeyPath
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ def apply_rules(spec: SweepSpec, findings: Findings) -> bool:
     """
     _objective(spec, findings)
     _trials(spec, findings)
-    _cases(spec, findings)
     _gpus(spec, findings)
+    _cases(spec, findings)
     _workers(spec, findings)
     _batch(spec, findings)
     _points(spec, findings)
@@ -87,7 +87,7 @@ def _gpus(spec: SweepSpec, findings: Findings) -> None:
     for place, ask in enumerate(asks_of(spec.resources).values(), start=-1):
         of: KeyPath = ("resources",) if place < 0 else ("resources", "cases", place)
         path = (*of, "gpus_per_worker")
-        if not findings.intact(path, (*of, "workers")):
+        if not findings.intact(of if place >= 0 else path, (*of, "workers")):
             continue
         if ask.gpus > 1 and ask.gpus != int(ask.gpus):
             findings.add(path, f"{ask.gpus:g} is not allowed; give a whole number, or a fraction below 1")
@@ -99,17 +99,21 @@ def _gpus(spec: SweepSpec, findings: Findings) -> None:
 def _cases(spec: SweepSpec, findings: Findings) -> None:
     for place, case in enumerate(spec.resources.cases):
         path = ("resources", "cases", place)
-        if not findings.intact(path):
+        if not findings.intact((*path, "when")):
             continue
-        if not case.said:
+        if not case.said and findings.intact(path):
             findings.add(path, "changes nothing; give workers, cpus_per_worker or gpus_per_worker")
         for knob, values in case.when.items():
             _case_knob((*path, "when", knob), knob, values, findings)
+        if findings.intact((*path, "when"), ("search",), ("train",)) and not _may_hold(spec, case):
+            findings.notes.append(f"resources.cases[{place}] holds for no trial of this sweep")
 
 
 def _case_knob(path: KeyPath, knob: str, values: Bounds | tuple[Value, ...], findings: Findings) -> None:
     if knob not in KNOBS:
         findings.add(path, f"{show(knob)} is no knob{nearest(knob, KNOBS)}")
+    elif values == ():
+        findings.add(path, "no value; give one or more in a list, or low, high or both")
     elif isinstance(values, tuple):
         for value in values:
             try:
@@ -123,6 +127,24 @@ def _case_knob(path: KeyPath, knob: str, values: Bounds | tuple[Value, ...], fin
         findings.add(path, "has no bound; give low, high or both")
     elif values.low is not None and values.high is not None and values.low > values.high:
         findings.add(path, f"low, {values.low:g}, is above high, {values.high:g}")
+
+
+def _may_hold(spec: SweepSpec, case: Case) -> bool:
+    """Whether each of a case's knobs has in some trial a value that it names."""
+    usual = spec.train.flatten()
+    for knob, values in case.when.items():
+        alone = case.model_copy(update={"when": {knob: values}})
+        has_it = any(alone.holds({knob: value}) for value in each_value(spec.grids, knob, usual[knob]))
+        drawn = [grid[knob] for grid in spec.grids if knob in grid]
+        if not has_it and not any(_meets(values, each) for each in drawn if isinstance(each, Range)):
+            return False
+    return True
+
+
+def _meets(values: Bounds | tuple[Value, ...], drawn: Range) -> bool:
+    if isinstance(values, tuple):
+        return any(isinstance(value, int | float) and drawn.low <= value <= drawn.high for value in values)
+    return (values.low is None or values.low <= drawn.high) and (values.high is None or drawn.low <= values.high)
 
 
 def _workers(spec: SweepSpec, findings: Findings) -> None:

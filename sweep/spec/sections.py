@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from model.config import Section
 from sweep.spec.distribution import Value
-from sweep.spec.fields import WORDS
+from sweep.spec.fields import STAND_IN, WORDS
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
 """What a sweep may be called."""
@@ -100,11 +100,11 @@ class Stop(Section):
 class Bounds(Section):
     """Numbers from `low` to `high`, both included; None: no such bound."""
 
-    low: float | None = None
-    high: float | None = None
+    low: Annotated[float, Field(strict=True)] | None = None
+    high: Annotated[float, Field(strict=True)] | None = None
 
 
-class Case(Section):
+class Case(Section, json_schema_extra={STAND_IN: {"when": {"seed": [0]}}}):
     """Trials that take something else than the others."""
 
     when: dict[str, Bounds | tuple[Value, ...]] = Field(

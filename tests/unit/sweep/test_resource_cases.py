@@ -71,6 +71,11 @@ from tests.unit.sweep.specs import SMALL, load, one_problem, refusal
             ["resources.cases[0].worker: no such key", "did you mean workers?"],
         ),
         ("{cases: [{when: {optim.batch_size: [512]}, workers: two}]}", ["resources.cases[0].workers", "'two'"]),
+        (
+            "{cases: [{when: {optim.batch_size: []}, workers: 2}]}",
+            ["when.optim.batch_size: no value; give one or more"],
+        ),
+        ("{cases: [{when: {optim.batch_size: {low: '64'}}, workers: 2}]}", ["resources.cases[0].when", "'64'"]),
         ("{cases: [4]}", ["resources.cases[0]: 4 is not allowed; give a mapping with the keys when, workers"]),
         ("{cases: 4}", ["resources.cases: 4 is not allowed; give a list of mappings with the keys when, workers"]),
         (
@@ -92,6 +97,50 @@ def test_every_mistake_of_several_cases_is_said_at_once(tmp_path: Path) -> None:
     assert len(refused.problems) == 3
     for key in ("cases[0].when.optim.batch_size", "cases[1].when.optim.learning_rat", "cases[1].gpus_per_worker"):
         assert key in str(refused)
+
+
+def test_a_mistake_in_the_form_of_a_case_hides_none_in_another_and_each_has_its_line(tmp_path: Path) -> None:
+    cases = [
+        "{when: {optim.batch_size: {lo: 64}}, workers: 2}",
+        "4",
+        "{when: {}, gpus: 1}",
+        "{workers: two, when: {optim.batch_size: [64]}}",
+        "{when: {optim.batch_sise: [64]}, gpus_per_worker: 1.5}",
+        "{when: {optim.batch_size: {low: 64, high: 32}}, workers: 2}",
+    ]
+    lines = "".join(f"    - {case}\n" for case in cases)
+    refused = refusal(tmp_path, f"{SMALL}resources:\n  cases:\n{lines}")
+    first = SMALL.count("\n") + 3
+    assert [(problem.line, problem.key) for problem in refused.problems] == [
+        (first, "resources.cases[0].when"),
+        (first + 1, "resources.cases[1]"),
+        (first + 2, "resources.cases[2].gpus"),
+        (first + 2, "resources.cases[2].when"),
+        (first + 3, "resources.cases[3].workers"),
+        (first + 4, "resources.cases[4].gpus_per_worker"),
+        (first + 4, "resources.cases[4].when.optim.batch_sise"),
+        (first + 5, "resources.cases[5].when.optim.batch_size"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("when", "holds"),
+    [
+        ("{optim.batch_size: {low: 128}}", False),
+        ("{optim.batch_size: [48]}", False),
+        ("{optim.batch_size: {low: 33, high: 40}}", False),
+        ("{optim.batch_size: {low: 33}}", True),
+        ("{optim.learning_rate: {low: 1}}", False),
+        ("{optim.learning_rate: {low: 5e-4, high: 6e-4}}", True),
+        ("{encoder.pooling: [cls]}", False),
+        ("{encoder.pooling: [avg_last_hidden], optim.batch_size: [32]}", True),
+    ],
+)
+def test_a_case_that_no_trial_can_be_is_noted(tmp_path: Path, when: str, holds: bool) -> None:
+    search = "search: {optim.batch_size: {choices: [32, 64]}, optim.learning_rate: {low: 1e-4, high: 1e-3}}\n"
+    train = "train: {encoder: {pooling: avg_last_hidden}}\n"
+    notes = load(tmp_path, f"{SMALL}{train}{search}resources: {{cases: [{{when: {when}, workers: 2}}]}}\n").left_out
+    assert ("resources.cases[0] holds for no trial of this sweep" in notes) is not holds
 
 
 def test_a_case_of_large_batches_may_have_more_workers_than_the_smallest_has_sentences(tmp_path: Path) -> None:
