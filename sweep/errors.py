@@ -63,9 +63,13 @@ class Unreachable(Refused):
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """`"; did you mean X?"` for the closest of `allowed`, or `""` when none is close.
 
-    A dotted name is also found by its last part: `learning_rate` → `optim.learning_rate`.
+    A dotted name is also found by its last part: `learning_rate` → `optim.learning_rate`; and one by its beginning:
+    `gpus` → `gpus_per_worker`.
     """
     by_lower = {candidate.lower(): candidate for candidate in allowed}
+    begun = [candidate for lower, candidate in by_lower.items() if lower.startswith(f"{name.lower()}_")]
+    if len(begun) == 1:
+        return f"; did you mean {begun[0]}?"
     for known in (by_lower, {lower.rpartition(".")[2]: candidate for lower, candidate in by_lower.items()}):
         for wanted in (name.lower(), name.lower().rpartition(".")[2]):
             if close := difflib.get_close_matches(wanted, known, n=1):

@@ -21,6 +21,14 @@ class Ask:
     cpus: float
     gpus: float
 
+    def __str__(self) -> str:
+        gpus = f" and {_counted(self.gpus, 'GPU')}" if self.gpus else ""
+        return f"{_counted(self.workers, 'worker')} of {_counted(self.cpus, 'CPU')}{gpus}"
+
+
+def _counted(amount: float, what: str) -> str:
+    return f"{amount:g} {what}{'' if amount <= 1 else 's'}"
+
 
 @dataclass(frozen=True)
 class NodeSize:

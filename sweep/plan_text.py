@@ -38,6 +38,7 @@ def plan_text(plan: Plan, estimate: Estimate | None = None) -> str:
     fitting = "as many as fit" if plan.most_at_once is None else f"as many as fit, at most {plan.most_at_once},"
     lines = [
         f"{plan.trials} trials of {layers}; {plan.at_once or fitting} at once",
+        *(f"{'a trial' if key == 'resources' else key} takes {ask}" for key, ask in plan.takes.items()),
         f"searched: {', '.join(plan.searched) or 'nothing'}",
         f"corpus {plan.corpus_sentences:,} sentences; objective {plan.pairs:,} pairs",
         *_rungs(plan),

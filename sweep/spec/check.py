@@ -22,6 +22,7 @@ from sweep.errors import Problem, Refused, Unreachable
 from sweep.footprint import Disk, disk_of, disk_problem, upload_bytes
 from sweep.forecast import expected_total, reaching
 from sweep.object_store.root import refresh, uri_of
+from sweep.placement import Ask
 from sweep.resources import Cluster, ask_of, asks_of, cpus_here, slots
 from sweep.root import argument, check_root
 from sweep.spec.misfits import misfits, shapes_of, values_of
@@ -56,6 +57,7 @@ class Plan:
         corpus_sentences: Distinct sentences of the corpus.
         pairs: Scored pairs of the objective.
         layers: Encoder → transformer layers it has; None where its `config.json` is not on this disk.
+        takes: What a trial takes, by the key that says so: `resources`, and each of its cases.
         at_once: Trials at once on this machine; None for a cluster.
         most_at_once: What the spec allows anywhere; None without a limit.
         disk: What the sweep's folder will hold.
@@ -73,6 +75,7 @@ class Plan:
     corpus_sentences: int
     pairs: int
     layers: Mapping[str, int | None]
+    takes: Mapping[str, Ask]
     at_once: int | None
     most_at_once: int | None
     disk: Disk
@@ -137,6 +140,7 @@ def check(
         corpus_sentences=corpus,
         pairs=pairs,
         layers={name: shapes[name].layers for name in values_of(spec, "encoder.name")},
+        takes=asks_of(spec.resources),
         at_once=at_once,
         most_at_once=spec.resources.concurrent,
         disk=disk,

@@ -6,6 +6,7 @@ import dataclasses
 import json
 
 from sweep.footprint import Disk
+from sweep.placement import Ask
 from sweep.plan_text import plan_json, plan_text
 from sweep.probe import Estimate
 from sweep.probe_process import Probed
@@ -22,6 +23,7 @@ PLAN = Plan(
     corpus_sentences=3_768,
     pairs=435,
     layers={"student": 6, "some/model": None},
+    takes={"resources": Ask(1, 2, 0.5), "resources.cases[0]": Ask(4, 2, 1)},
     at_once=2,
     most_at_once=None,
     disk=DISK,
@@ -44,6 +46,8 @@ ESTIMATE = Estimate(
 def test_the_text_says_rungs_sentences_disk_upload_and_limits() -> None:
     said = plan_text(PLAN)
     assert "10 trials of student (6 layers), some/model; 2 at once" in said
+    assert "\na trial takes 1 worker of 2 CPUs and 0.5 GPU\n" in said
+    assert "\nresources.cases[0] takes 4 workers of 2 CPUs and 1 GPU\n" in said
     assert "\nsearched: loss.temperature, encoder.pooling\n" in said
     assert "1,600 (10), 6,400 (2.5)" in said
     assert "expected if scores are random; a sampler that learns lets more pass" in said

@@ -20,7 +20,7 @@ from tests.unit.sweep.specs import SMALL, load, one_problem, refusal
         ("{workers: 2, gpus_per_worker: 0.5}", ["0.5 is not allowed with 2 workers", "NCCL takes no two ranks"]),
         ("{workers: 0}", ["resources.workers", "from 1"]),
         ("{worker: 2}", ["resources.worker", "did you mean workers?"]),
-        ("{gpus: 1}", ["resources.gpus", "gpus_per_worker"]),
+        ("{gpus: 1}", ["resources.gpus", "did you mean gpus_per_worker?"]),
         (
             "{workers: 200}",
             ["resources.workers: 200 workers share a batch", "smallest has 64 sentences; give at most 64"],
