@@ -9,13 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from sweep.deaths import deaths_of
 from sweep.trial_record import ERROR, FLOOR, RowLog, Trial
+from tests.cluster.conftest import Head
 from tests.cluster.driving import Sweep, title_of
 
 ONE = ("--set", "encoder.dropout=0", "--set", "sampler.seed=2")
@@ -26,6 +29,17 @@ HOUSE = Path(__file__).parents[2]
 def ranks_of(sweep: Sweep) -> list[int]:
     """The processes that train one trial together."""
     return [pid for pid in sweep.processes() if "TrainWorker" in title_of(pid)]
+
+
+def ranks_on(head: Head) -> set[int]:
+    """The same, of all sweeps on a head."""
+    found = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess):
+            if "TrainWorker" in title_of(process.pid):
+                above = [" ".join(parent.cmdline()) for parent in process.parents()]
+                found |= {process.pid} if any(str(head.folder) in command for command in above) else set()
+    return found
 
 
 def run(sweep: Sweep, *changes: str) -> list[Trial]:
@@ -46,18 +60,19 @@ def alone(workshop, environment):
     sweep.clean()
 
 
-def test_two_workers_find_what_one_finds_every_report_arrives_and_a_stop_frees_them(workshop, environment, alone):
-    sweep = Sweep(workshop, environment, "twotrain")
+def test_two_workers_find_what_one_finds_every_report_arrives_and_a_stop_frees_them(workshop, alone, head):
+    """On a cluster, where the next trial has been proposed, and waits for what the stopped one holds."""
+    sweep = Sweep(workshop, head.environment, "twotrain")
     try:
-        driver = sweep.start("run", "twotrain.yaml", *TWO)
+        driver = sweep.start("run", "twotrain.yaml", "--address", head.address, *TWO)
         freed, seen = {}, set()
         while driver.poll() is None:
-            seen |= set(ranks_of(sweep))
+            seen |= ranks_on(head)
             for path in (sweep.root / sweep.name).glob("trials/*/end.json"):
                 if path in freed:
                     continue
-                left = set(ranks_of(sweep))
-                while left & set(ranks_of(sweep)) and time.time() - path.stat().st_mtime < 20:
+                left = ranks_on(head)
+                while left & ranks_on(head) and time.time() - path.stat().st_mtime < 20:
                     time.sleep(0.1)
                 freed[path] = time.time() - RowLog(path.parent).read()[-1].time
             time.sleep(0.1)
@@ -76,7 +91,7 @@ def test_two_workers_find_what_one_finds_every_report_arrives_and_a_stop_frees_t
         assert len(seen) >= 2, "else no worker was looked for"
         assert len(freed) == len(trials)
         assert max(freed.values()) < 5, "from a trial's last row until none of its workers was there"
-        assert not sweep.processes()
+        assert not ranks_on(head)
     finally:
         sweep.clean()
 
@@ -120,14 +135,17 @@ def test_a_trial_begun_on_two_workers_goes_on_on_one(workshop, environment):
         sweep.clean()
 
 
-def test_a_trial_that_diverges_on_its_ranks_has_its_row_and_the_next_one_runs(workshop, environment):
-    sweep = Sweep(workshop, environment, "twonan", trials=2)
+def test_a_trial_that_diverges_on_its_ranks_has_its_row_and_one_of_one_worker_holds_nothing_back(workshop, environment):
+    sweep = Sweep(workshop, environment, "twonan", trials=3)
     try:
         spec = workshop / "twonan.yaml"
         text = spec.read_text().replace("{low: 1e-4, high: 1e-2, log: true}", "{low: 1e-4, high: 1e20, log: true}")
-        spec.write_text(f"{text}points: [{{optim.learning_rate: 1e20}}, {{optim.learning_rate: 1e-3}}]\n")
-        trials = run(sweep, *TWO)
-        assert [trial.state for trial in trials] == ["diverged", "completed"]
+        case = "{when: {optim.learning_rate: {low: 1}}, workers: 2}"
+        text = text.replace("resources: {", f"resources: {{cases: [{case}], ")
+        rates = ", ".join(f"{{optim.learning_rate: {rate}}}" for rate in ("1e20", "1e-3", "1e19"))
+        spec.write_text(f"{text}points: [{rates}]\n")
+        trials = run(sweep, *ONE)
+        assert [trial.state for trial in trials] == ["diverged", "completed", "diverged"]
         assert "diverged at step" in (trials[0].reason or "")
         assert trials[0].rows[-1].failure == "diverged"
         assert trials[0].rows[-1].busy_seconds > 0.1, "what was trained until then counts"
