@@ -85,7 +85,7 @@ def ray_session(address: str | None, code: Path, *, dashboard: bool = False) -> 
     """Ray for one sweep: its own on this machine when `address` is None, else the cluster there.
 
     Args:
-        address: of a cluster.
+        address: of a cluster, as `cluster_address` has it and `cluster_problem` has looked at it.
         code: where the workers' code is copied to, unless the job that this process is has brought it.
         dashboard: start one with a Ray of our own: Ray Train asks its State API which workers' places to give back
             after a death (`PlacementGroupCleaner` of ray 2.60).
@@ -113,6 +113,13 @@ def ray_session(address: str | None, code: Path, *, dashboard: bool = False) -> 
         raise Unreachable(
             [Problem(f"no Ray cluster answers at {address}: {error}", key="--address")],
             next="ray status, or leave --address and RAY_ADDRESS out to run on this machine",
+        ) from error
+    except RuntimeError as error:  # another version of Ray or Python there: over TLS nobody has asked it before
+        if address is None:
+            raise
+        raise Unreachable(
+            [Problem(" ".join(str(error).split()), key="--address")],
+            next="install the cluster's versions here, or these on the cluster",
         ) from error
     try:
         yield cluster_now() if address is None else growing_cluster()

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from sweep.address import cluster_address
 from sweep.cluster import cluster_problem
 from sweep.doctor.facts import Facts, clock, collect, existing
 from sweep.doctor.judge import LEVELS, Line, judge_clock, judge_machine, judge_own_versions, judge_versions, worst
@@ -33,7 +34,7 @@ class Examination:
     """What was found.
 
     Attributes:
-        address: The cluster that was asked for; None for this machine alone.
+        address: The cluster that was asked; None for this machine alone, and where there is no such address.
         lines: Everything that was looked at.
         is_reachable: Whether the cluster answered; True without one.
     """
@@ -78,27 +79,23 @@ def examine(address: str | None, root: Path, *, timeout_s: float = 30.0) -> Exam
     """Look at this machine, and at every node of the cluster at `address`.
 
     Args:
-        address: a Ray cluster; None: no Ray is started.
+        address: a Ray cluster, as it was given; None: no Ray is started.
         root: the folder of the sweeps.
         timeout_s: for all nodes to answer.
     """
     facts, lines = _here(root)
-    if address is None:
-        return Examination(None, tuple(lines))
-    problem = cluster_problem(address)
-    if problem is not None:
-        silent = Line("bad", "cluster", "here", problem.message, "ray status, on the head")
-        return Examination(address, (*lines, silent), is_reachable=False)
+    cluster = None
     try:
-        with TemporaryDirectory(prefix="stsweep-doctor-") as scratch, ray_session(address, Path(scratch) / "code"):
-            lines += _nodes(facts, root, timeout_s)
+        cluster = cluster_address(address)
+        if problem := cluster_problem(cluster):
+            raise Unreachable([problem], next="ray status, on the head")
+        if cluster is not None:
+            with TemporaryDirectory(prefix="stsweep-doctor-") as scratch, ray_session(cluster, Path(scratch) / "code"):
+                lines += _nodes(facts, root, timeout_s)
     except Refused as refused:
-        bad = [Line("bad", "cluster", "here", problem.message, refused.next) for problem in refused.problems]
-        return Examination(address, (*lines, *bad), is_reachable=not isinstance(refused, Unreachable))
-    except RuntimeError as error:  # of `ray.init`: another version of Ray or Python there; the message names both
-        said = " ".join(str(error).split())
-        return Examination(address, (*lines, Line("bad", "cluster", "here", said, "the cluster's versions here")))
-    return Examination(address, tuple(lines))
+        bad = [Line("bad", "cluster", "here", each.message, each.remedy or refused.next) for each in refused.problems]
+        return Examination(cluster, (*lines, *bad), is_reachable=not isinstance(refused, Unreachable))
+    return Examination(cluster, tuple(lines))
 
 
 def _here(root: Path) -> tuple[Facts, list[Line]]:

@@ -9,11 +9,12 @@ from threading import Thread
 
 import pytest
 
-from sweep.doctor.examine import Examination
+from sweep.doctor.examine import Examination, examine
 from sweep.doctor.facts import CACHE, RAY_FOLDER, ROOT, Disk, Facts, Gpu, collect, parse_gpus
 from sweep.doctor.judge import Line, judge_clock, judge_machine, judge_own_versions, judge_versions, worst
 from sweep.doctor.surroundings import hub_line, root_line, token_line, tracking_lines
 from sweep.errors import Exit
+from tests.unit.sweep.control_store import control_store
 
 GB = 10**9
 VERSIONS = {
@@ -145,6 +146,44 @@ def test_the_worst_line_decides_the_exit_code():
         "worst": "ok",
         "lines": [{"level": "ok", "check": "disk", "where": "here", "found": "so", "remedy": "do"}],
     }
+
+
+class TestCluster:
+    """One that is not asked has a line with the remedy of what is wrong with it."""
+
+    @pytest.fixture(autouse=True)
+    def clean(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+            monkeypatch.delenv(name, raising=False)
+        self.root = tmp_path
+
+    def examined(self, address: str) -> tuple[Examination, Line]:
+        found = examine(address, self.root)
+        (line,) = (line for line in found.lines if line.check == "cluster")
+        return found, line
+
+    def test_of_other_versions(self):
+        with control_store(ray_version="2.40.0") as address:
+            found, line = self.examined(address)
+        assert (found.exit_code, found.address) == (Exit.UNREACHABLE, address)
+        assert "Ray 2.40.0" in line.found
+        assert line.remedy == "install the cluster's versions here, or these on the cluster"
+
+    def test_that_wants_a_token(self, monkeypatch):
+        with control_store(token="right") as address:
+            monkeypatch.setenv("RAY_ADDRESS", address)
+            found, line = self.examined("auto")
+        assert (found.exit_code, found.address) == (Exit.UNREACHABLE, address)
+        assert "(401)" in line.found
+        assert "ray get-auth-token" in (line.remedy or "")
+
+    def test_whose_address_is_none(self):
+        found, line = self.examined("http://me:secret-word@head:1")
+        assert found.exit_code == Exit.REFUSED
+        assert "the same command with --address HOST:PORT" in (line.remedy or "")
+        assert "secret-word" not in found.to_text() + json.dumps(found.to_json())
 
 
 def test_this_machines_facts_can_be_had_and_hold_no_token(tmp_path, monkeypatch):
