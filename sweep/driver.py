@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,9 +24,11 @@ from sweep.growth import cluster_now, growing_cluster
 from sweep.guard import HOME, SIBLINGS
 from sweep.object_store.keys import PLACES, keep_secrets_from_logs, secrets_here
 from sweep.object_store.trial import TrialHome, open_trial
+from sweep.passwords import without_passwords
 from sweep.placement import Ask
 from sweep.record import Record
 from sweep.resources import Cluster, ask_of, asks_of, has_room, threads
+from sweep.say import say
 from sweep.signals import Signals
 from sweep.trial import Job, run_trial
 from sweep.worker_group import run_on_workers
@@ -38,7 +41,10 @@ PASSED_ON = (
     *("STSWEEP_CACHE", "XDG_CACHE_HOME", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"),
     *PLACES,
 )
-"""Variables of the driver that its workers need; Ray gives a worker the environment of its node, not of its driver."""
+"""Variables of the driver that its workers need; Ray gives a worker the environment of its node, not of its driver.
+
+One that holds a password stays behind: every node logs what it is given. A Ray of our own has all of the driver's.
+"""
 
 _WORKERS = {
     "TOKENIZERS_PARALLELISM": "false",
@@ -97,9 +103,10 @@ def ray_session(address: str | None, code: Path, *, dashboard: bool = False) -> 
     os.environ.update({name: value for name, value in variables.items() if name not in os.environ})
     import ray
 
-    environment: dict[str, Any] = {
-        "env_vars": _WORKERS | {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    }
+    passed, kept = passed_on()
+    if address is not None and kept:
+        say(f"note: {', '.join(kept)}: with a password, so not sent to the nodes; set it there", sys.stderr)
+    environment: dict[str, Any] = {"env_vars": _WORKERS | passed}
     if not job_has_working_dir():
         environment["working_dir"] = str(_copy_code(code).resolve())
     arguments: dict[str, Any] = {"runtime_env": environment, "log_to_driver": False, "logging_level": "ERROR"}
@@ -125,6 +132,13 @@ def ray_session(address: str | None, code: Path, *, dashboard: bool = False) -> 
         yield cluster_now() if address is None else growing_cluster()
     finally:
         ray.shutdown()
+
+
+def passed_on() -> tuple[dict[str, str], list[str]]:
+    """What is passed on of the driver's environment, and the names of what is not."""
+    given = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    passed = {name: value for name, value in given.items() if without_passwords(value) == value}
+    return passed, sorted(given.keys() - passed.keys())
 
 
 def _copy_code(folder: Path) -> Path:

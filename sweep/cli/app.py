@@ -13,6 +13,7 @@ import typer
 from sweep.address import cluster_address, parse_address
 from sweep.errors import Problem, Refused, nearest
 from sweep.object_store.root import root_folder
+from sweep.passwords import without_passwords
 from sweep.root import DEFAULT_ROOT, ROOT_VARIABLE
 from sweep.say import say
 
@@ -121,4 +122,5 @@ def record_of(root: str, name: str) -> Record:
 
 
 def command_line() -> str:
-    return shlex.join(["stsweep", *sys.argv[1:]])
+    """What was typed, for the record and for messages."""
+    return without_passwords(shlex.join(["stsweep", *sys.argv[1:]]))

@@ -10,6 +10,7 @@ import typer
 
 from sweep.cli.app import DEFAULT, Json, Root, app
 from sweep.object_store.root import root_folder
+from sweep.say import say
 
 Cluster = Annotated[
     str | None,
@@ -34,5 +35,5 @@ def doctor(
     from sweep.doctor.examine import examine
 
     found = examine(address, root_folder(root))
-    print(json.dumps(found.to_json(), indent=2) if as_json else found.to_text())
+    say(json.dumps(found.to_json(), indent=2) if as_json else found.to_text())
     raise typer.Exit(found.exit_code)

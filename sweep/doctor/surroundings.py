@@ -9,12 +9,12 @@ import urllib.request
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from model.source import hub_answers
 from sweep.doctor.facts import existing
 from sweep.doctor.judge import Line
 from sweep.errors import Refused
+from sweep.passwords import without_passwords
 from sweep.root import check_root, sweep_names
 from sweep.spec.yaml_file import read_yaml
 
@@ -70,8 +70,7 @@ def _newest_uri(root: Path) -> str | None:
 
 
 def _server_line(uri: str) -> Line:
-    parts = urlsplit(uri)
-    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"  # a password may stand before the @
+    shown = without_passwords(uri)
     mine = version("mlflow")
     try:
         with urllib.request.urlopen(f"{shown.rstrip('/')}/version", timeout=NETWORK_S) as answer:
@@ -81,7 +80,7 @@ def _server_line(uri: str) -> Line:
             said = f"{shown} asks who you are ({error.code})"
             remedy = "export MLFLOW_TRACKING_USERNAME=… MLFLOW_TRACKING_PASSWORD=…, or MLFLOW_TRACKING_TOKEN=…"
             known = any(name in os.environ for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_TOKEN")) or (
-                "@" in parts.netloc
+                shown != uri
             )
             return Line("ok" if known else "warn", "tracking", _HERE, said, None if known else remedy)
         return Line("warn", "tracking", _HERE, f"{shown} answers {error.code}", f"curl -i {shown}/version")

@@ -276,6 +276,13 @@ def test_a_cluster_that_is_not_there_is_refused_before_the_sweep_has_a_folder(re
     assert why in message
 
 
+def test_a_mistake_beside_a_password_is_told_without_it(refused):
+    given = ("--set", "tracking_uri=ftp://me:sekret@host/x")
+    message = refused("run", "spec.yaml", "--set", "data.corpus=empty.txt", *given)
+    assert "tracking_uri=ftp://host/x" in message
+    assert "sekret" not in message
+
+
 @pytest.mark.parametrize("command", [("check",), ("run", "--name", "new")], ids=["check", "run"])
 def test_auto_is_the_cluster_that_ray_would_take_and_wants_its_token(refused, monkeypatch, command):
     monkeypatch.setenv("RAY_ADDRESS", "192.0.2.77:6379")
