@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 from sweep.cluster import job_has_working_dir
 from sweep.errors import Problem, Unreachable
 from sweep.growth import cluster_now, growing_cluster
-from sweep.guard import HOME, SIBLINGS
 from sweep.object_store.keys import PLACES, keep_secrets_from_logs, secrets_here
 from sweep.object_store.trial import TrialHome, open_trial
 from sweep.passwords import without_passwords
@@ -31,6 +30,7 @@ from sweep.resources import Cluster, ask_of, asks_of, has_room, threads
 from sweep.say import say
 from sweep.signals import Signals
 from sweep.trial import Job, run_trial
+from sweep.upload import RAYS_LIMIT_BYTES, copy_limited
 from sweep.worker_group import run_on_workers
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def ray_session(address: str | None, code: Path, *, dashboard: bool = False) -> 
             after a death (`PlacementGroupCleaner` of ray 2.60).
 
     Raises:
+        Refused: the code is more than Ray hands on.
         Unreachable: nothing answers at `address`.
     """
     variables = _RAY if address is not None else _RAY | _HERE
@@ -108,7 +109,11 @@ def ray_session(address: str | None, code: Path, *, dashboard: bool = False) -> 
         say(f"note: {', '.join(kept)}: with a password, so not sent to the nodes; set it there", sys.stderr)
     environment: dict[str, Any] = {"env_vars": _WORKERS | passed}
     if not job_has_working_dir():
-        environment["working_dir"] = str(_copy_code(code).resolve())
+        shutil.rmtree(code, ignore_errors=True)
+        # Without a working directory Ray puts the driver's folder on the workers' path, where a user's own `model.py`
+        # would shadow ours. The copy is also a record of the code that ran.
+        copy_limited(code, RAYS_LIMIT_BYTES)
+        environment["working_dir"] = str(code.resolve())
     arguments: dict[str, Any] = {"runtime_env": environment, "log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
         arguments |= {"address": "local", "include_dashboard": dashboard, "object_store_memory": 200 * 2**20}
@@ -139,18 +144,6 @@ def passed_on() -> tuple[dict[str, str], list[str]]:
     given = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     passed = {name: value for name, value in given.items() if without_passwords(value) == value}
     return passed, sorted(given.keys() - passed.keys())
-
-
-def _copy_code(folder: Path) -> Path:
-    """The four packages, alone in a folder: the workers' working directory, and a record of the code that ran.
-
-    Without a working directory Ray puts the driver's folder on the workers' path, where a user's own `model.py` or
-    `evaluation.py` would shadow ours.
-    """
-    shutil.rmtree(folder, ignore_errors=True)
-    for name in ("sweep", *SIBLINGS):
-        shutil.copytree(HOME / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    return folder
 
 
 def prepare_sweep(spec: SweepSpec, record: Record, job: Job) -> None:

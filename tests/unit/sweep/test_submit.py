@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
 
-from sweep import upload
+from sweep import code, upload
 from sweep.errors import Exit, Refused
 from sweep.jobs import exit_of
 from sweep.spec.elsewhere import local_paths
@@ -103,7 +104,34 @@ def small_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "home" / package).mkdir(parents=True)
         (tmp_path / "home" / package / "__init__.py").touch()
     monkeypatch.setattr(upload, "HOME", tmp_path / "home")
+    monkeypatch.setattr(code, "HOME", tmp_path / "home")
     return tmp_path / "home"
+
+
+def test_links_are_followed_and_what_is_hidden_or_leads_nowhere_stays_behind(small_home, tmp_path):
+    (tmp_path / "spaces").mkdir()
+    (tmp_path / "spaces" / "mine.yaml").write_text("name: mine\n")
+    (small_home / "search_spaces" / "mine").symlink_to(tmp_path / "spaces")
+    (small_home / "search_spaces" / "again").symlink_to(".")
+    (small_home / "search_spaces" / "data").symlink_to("/gone")
+    (small_home / "sweep" / ".#run.py").symlink_to("me@host.123:1")
+    (small_home / "model" / "__pycache__").mkdir()
+    (small_home / "model" / "__pycache__" / "x.pyc").touch()
+    upload.copy_limited(tmp_path / "code", 10_000)
+    files = {str(path.relative_to(tmp_path / "code")) for path in (tmp_path / "code").rglob("*") if path.is_file()}
+    modules = {f"{package}/__init__.py" for package in ("sweep", "model", "evaluation", "search_spaces")}
+    assert files == {*modules, "search_spaces/mine/mine.yaml"}
+    assert not (tmp_path / "code" / "search_spaces" / "mine").is_symlink()
+
+
+def test_sizes_are_looked_at_before_anything_is_copied(small_home, tmp_path):
+    with (small_home / "evaluation" / "corpus.bin").open("wb") as file:
+        file.truncate(10**12)  # a hole; nothing is written
+    begin = time.monotonic()
+    with pytest.raises(Refused, match=r"1\.0 TB"):
+        upload.copy_limited(tmp_path / "code", upload.RAYS_LIMIT_BYTES)
+    assert time.monotonic() - begin < 1
+    assert not (tmp_path / "code").exists()
 
 
 def test_over_the_limit_nothing_is_sent_and_the_largest_files_are_named(small_home, spec):
@@ -119,7 +147,7 @@ def test_over_the_limit_nothing_is_sent_and_the_largest_files_are_named(small_ho
 @pytest.mark.parametrize(
     ("status", "code", "expected"),
     [
-        *[("FAILED", int(code), code) for code in Exit if code != Exit.DONE],
+        *[("FAILED", int(each), each) for each in Exit if each != Exit.DONE],
         ("SUCCEEDED", 0, Exit.DONE),
         ("STOPPED", None, Exit.TERMINATED),  # `ray job submit` exits with 0
         ("FAILED", -9, Exit.INTERRUPTED),
