@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from sweep.cli.app import DEFAULT, Json, Root, app
-from sweep.object_store.root import root_folder
 from sweep.say import say
 
 Cluster = Annotated[
@@ -34,6 +33,6 @@ def doctor(
         return
     from sweep.doctor.examine import examine
 
-    found = examine(address, root_folder(root))
+    found = examine(address, root)
     say(json.dumps(found.to_json(), indent=2) if as_json else found.to_text())
     raise typer.Exit(found.exit_code)
