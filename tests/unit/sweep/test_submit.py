@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from zipfile import ZipFile
 
 import pytest
+import ray
 
 from sweep import code, upload
 from sweep.errors import Exit, Refused
-from sweep.jobs import exit_of
+from sweep.jobs import MARK, exit_of
 from sweep.spec.elsewhere import local_paths
 from sweep.submit import submit
 
@@ -160,3 +164,43 @@ def test_the_exit_code_is_the_sweeps(status, code, expected):
 
     job = JobDetails(type="SUBMISSION", status=status, entrypoint="exec python", driver_exit_code=code)
     assert exit_of(job) is expected
+
+
+class Dashboard(BaseHTTPRequestHandler):
+    """A head's, which has a job that has ended and no room for an upload; keeps what it was asked to do."""
+
+    def answer(self) -> None:
+        self.asked.append(f"{self.command} {self.path}")
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        job = {"type": "SUBMISSION", "status": "STOPPED", "entrypoint": "exec", "submission_id": "far"}
+        pages = {
+            "/api/version": {"version": "4", "ray_version": ray.__version__, "ray_commit": "?", "session_name": "?"},
+            "/api/jobs/": [job | {"metadata": {MARK: "/shared/sweeps"}}],
+            "/api/jobs/far/logs": {"logs": "a line"},
+        }
+        code = 200 if self.path in pages else 404 if self.command == "GET" else 500
+        body = json.dumps(pages.get(self.path, {})).encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_an_earlier_job_and_its_log_stay_until_the_new_one_is_uploaded(spec, monkeypatch):
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")
+    spec.write_text("name: far\nobjective: {task: demo}\ntrials: 1\n")
+    asked: list[str] = []
+    every = dict.fromkeys(("do_GET", "do_PUT", "do_POST", "do_DELETE"), Dashboard.answer)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Head", (Dashboard,), every | {"asked": asked}))
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        refusal = refused(spec, address=f"http://127.0.0.1:{server.server_port}")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert refusal.exit_code is Exit.UNREACHABLE
+    assert any(each.startswith("PUT /api/packages/") for each in asked)
+    assert not any(each.startswith("DELETE") for each in asked)
