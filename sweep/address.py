@@ -78,8 +78,10 @@ def parse_address(text: str) -> Address:
 
 
 def _no_address(why: str) -> Refused:
-    forms = "HOST:PORT, http://HOST:PORT or https://HOST"
-    return Refused([Problem(f"{why}; give {forms}", key="--address")], f"the same command with --address {forms}")
+    return Refused(
+        [Problem(why, key="--address")],
+        next="the same command with --address HOST:PORT, http://HOST:PORT or https://HOST",
+    )
 
 
 def cluster_address(given: str | None) -> str | None:
