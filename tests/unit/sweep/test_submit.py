@@ -119,6 +119,7 @@ def test_links_are_followed_and_what_is_hidden_or_leads_nowhere_stays_behind(sma
     (small_home / "search_spaces" / "again").symlink_to(".")
     (small_home / "search_spaces" / "data").symlink_to("/gone")
     (small_home / "sweep" / ".#run.py").symlink_to("me@host.123:1")
+    (small_home / "sweep" / ".run.py.swp").touch()
     (small_home / "model" / "__pycache__").mkdir()
     (small_home / "model" / "__pycache__" / "x.pyc").touch()
     upload.copy_limited(tmp_path / "code", 10_000)
