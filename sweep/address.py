@@ -14,16 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from sweep.errors import Problem, Refused, Unreachable
+
 MODE_VARIABLE, TOKEN_VARIABLE, FILE_VARIABLE = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 DASHBOARD_PORT = 8265
 """Ray's default."""
 
 _PORTS = {"http": 80, "https": 443}
 _SCHEMES = ("", "http", "https", "ray")
-
-
-class BadAddressError(Exception):
-    """The text is no address; the message says why, and what is one."""
 
 
 @dataclass(frozen=True)
@@ -60,24 +58,60 @@ def parse_address(text: str) -> Address:
     """An address from its text.
 
     Raises:
-        BadAddressError: it is none, or holds a name and a password, which would be kept with the command.
+        Refused: it is none, or holds a name and a password, which would be kept with the command and are not repeated.
     """
-    forms = "give HOST:PORT, http://HOST:PORT or https://HOST"
+    if any(mark in text for mark in "@?#"):
+        raise _no_address("a password or token is never a part of an address, for commands are kept")
     try:
         parts = urlsplit(text if "://" in text else f"//{text}")
         port = parts.port
     except ValueError as error:
-        raise BadAddressError(f"{error}; {forms}") from None
+        raise _no_address(f"{text!r}: {error}") from None
     if parts.scheme not in _SCHEMES:
-        raise BadAddressError(f"no scheme {parts.scheme!r}; {forms}")
-    if parts.username is not None or parts.query or parts.fragment:
-        raise BadAddressError(f"a password or token is never a part of an address, for commands are kept; {forms}")
+        raise _no_address(f"{text!r} has no scheme that Ray knows")
     if not parts.hostname:
-        raise BadAddressError(f"it has no host; {forms}")
+        raise _no_address(f"{text!r} has no host")
     port = port or _PORTS.get(parts.scheme)
     if port is None:
-        raise BadAddressError(f"it has no port; {forms}")
+        raise _no_address(f"{text!r} has no port")
     return Address(parts.scheme, parts.hostname, port, parts.path.rstrip("/"))
+
+
+def _no_address(why: str) -> Refused:
+    return Refused(
+        [Problem(why, key="--address")],
+        next="the same command with --address HOST:PORT, http://HOST:PORT or https://HOST",
+    )
+
+
+def cluster_address(given: str | None) -> str | None:
+    """The cluster that `--address` names, for everything after to check and to ask; None is this machine alone.
+
+    Ray's words `auto` and `local` end here. Handed on, Ray would look up `auto` after all checks, so that a sweep would
+    run on a cluster at which none had looked; and for `local` it starts what an address of None starts.
+
+    Raises:
+        Refused: it is no address.
+        Unreachable: `auto`, and there is no cluster on this machine.
+    """
+    if given == "auto":
+        given = os.environ.get("RAY_ADDRESS")
+        given = _current_cluster() if given in (None, "", "auto") else given
+    return None if given in (None, "local") else parse_address(given).url
+
+
+def _current_cluster() -> str:
+    """Where the cluster is that `ray start` began or joined on this machine."""
+    from ray._common.utils import get_ray_address_file
+
+    path = Path(get_ray_address_file(None))
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        raise Unreachable(
+            [Problem(f"auto: RAY_ADDRESS is not set, and no Ray has left its address in {path}", key="--address")],
+            next="the same command with --address HOST:PORT, or without it to run on this machine",
+        ) from None
 
 
 def auth_token() -> str | None:
@@ -107,15 +141,16 @@ def how_to_get_a_token() -> str:
     )
 
 
-def token_fault(address: Address) -> str | None:
-    """Why nothing is sent to an address: it is not this machine's own, and there is no token for it. None: it may be.
+def token_problem(address: Address) -> Problem | None:
+    """Why nothing is sent to an address: it is not loopback, and there is no token for it. None: it may be.
 
     Raises:
         OSError: the host's name resolves to nothing.
     """
     if address.is_loopback or auth_token() is not None:
         return None
-    return (
-        f"{address.url} is not on this machine, so token authentication is required and is not set: "
-        f"{how_to_get_a_token()}; its head needs {MODE_VARIABLE}=token too"
+    return Problem(
+        f"{address.url} is not loopback, so token authentication is required and is not set",
+        key="--address",
+        remedy=f"{how_to_get_a_token()}; its head needs {MODE_VARIABLE}=token too",
     )

@@ -17,11 +17,10 @@ from sweep.address import (
     DASHBOARD_PORT,
     MODE_VARIABLE,
     Address,
-    BadAddressError,
     auth_token,
     how_to_get_a_token,
     parse_address,
-    token_fault,
+    token_problem,
 )
 from sweep.errors import Problem
 
@@ -37,20 +36,22 @@ def cluster_problem(address: str | None) -> Problem | None:
     """The mistake of a cluster that cannot be driven from here, or None.
 
     Args:
-        address: `HOST:PORT` of the head's control store; `auto`, `local` and None are left to Ray.
+        address: `HOST:PORT` of the head's control store, as `cluster_address` has it; None is this machine.
+
+    Raises:
+        Refused: it is no address.
     """
-    if address is None or address in ("auto", "local"):
+    if address is None:
         return None
-    here = "or leave --address and RAY_ADDRESS out to run on this machine"
+    given = parse_address(address)
     try:
-        given = parse_address(address)
-        if fault := token_fault(given) or _why_not_driven(given, _speech(given)):
-            return _problem(fault)
-    except BadAddressError as error:
-        return _problem(f"no Ray cluster answers at {address}: {error}, {here}")
+        return token_problem(given) or _why_not_driven(given, _speech(given))
     except OSError as error:
-        return _problem(f"no Ray cluster answers at {address}: {_said(error)}; give HOST:PORT of its head, {here}")
-    return None
+        return _problem(
+            f"no Ray cluster answers at {given.url}: {_said(error)}",
+            "give HOST:PORT of its head (there: ray status), or leave --address and RAY_ADDRESS out to run on this "
+            "machine",
+        )
 
 
 def jobs_problem(address: str) -> Problem | None:
@@ -58,18 +59,17 @@ def jobs_problem(address: str) -> Problem | None:
 
     Args:
         address: `http://HOST:PORT` or `https://HOST` of the head's dashboard.
+
+    Raises:
+        Refused: it is no address.
     """
+    given = parse_address(address)
     try:
-        given = parse_address(address)
-        if fault := token_fault(given) or _why_no_jobs(given, _speech(given)):
-            return _problem(fault)
-    except BadAddressError as error:
-        return _problem(f"{address}: {error}")
+        return token_problem(given) or _why_no_jobs(given, _speech(given))
     except OSError as error:
         return _problem(
-            f"no Ray cluster answers at {address}: {_said(error)}; give http://HOST:{DASHBOARD_PORT} of its head"
+            f"no Ray cluster answers at {given.url}: {_said(error)}", f"give http://HOST:{DASHBOARD_PORT} of its head"
         )
-    return None
 
 
 def clear_text_note(address: str) -> str | None:
@@ -90,8 +90,8 @@ def job_has_working_dir() -> bool:
     return "working_dir" in (job.get("runtime_env") or {})
 
 
-def _problem(message: str) -> Problem:
-    return Problem(message, key="--address")
+def _problem(message: str, remedy: str) -> Problem:
+    return Problem(message, key="--address", remedy=remedy)
 
 
 def _said(error: OSError) -> str:
@@ -127,24 +127,26 @@ def _speech(address: Address) -> Speech:
         return "other"
 
 
-def _why_not_driven(address: Address, speech: Speech) -> str | None:
+def _why_not_driven(address: Address, speech: Speech) -> Problem | None:
     """Why a sweep cannot be driven over an address that may be asked."""
     store = "give HOST:PORT of its head's control store, port 6379 unless told otherwise"
     if address.scheme in ("http", "https") or speech in ("http", "https"):
         url = address.url if address.scheme in ("http", "https") else address.with_scheme(speech)
         what = "a web server answers" if speech in ("http", "https") else "that is the form of a dashboard's address"
-        return f"{address.url}: {what}, as Ray's dashboard does; {store}, or: stsweep submit SPEC --address {url}"
+        return _problem(
+            f"{address.url}: {what}, as Ray's dashboard does", f"{store}, or: stsweep submit SPEC --address {url}"
+        )
     if address.scheme == "ray":  # it would pickle the searcher, which writes the record, and call the copy
         jobs = f"stsweep submit SPEC --address http://{address.host}:{DASHBOARD_PORT}"
-        return f"{address.url}: Ray Client cannot drive a sweep; {store}, or: {jobs}"
+        return _problem(f"{address.url}: Ray Client cannot drive a sweep", f"{store}, or: {jobs}")
     if os.environ.get("RAY_USE_TLS", "0") == "1":  # its certificates are Ray's own to check
         return None
     if speech == "other":
-        return f"{address.url}: something answers that is no Ray cluster; {store}"
+        return _problem(f"{address.url}: something answers that is no Ray cluster", store)
     return _why_store_refuses(address, store)
 
 
-def _why_store_refuses(address: Address, store: str) -> str | None:
+def _why_store_refuses(address: Address, store: str) -> Problem | None:
     """Ask a control store for its versions, as `ray.init` does (`get_cluster_metadata` in ray/_common/usage)."""
     import grpc
     from ray.core.generated.gcs_service_pb2 import InternalKVGetRequest  # type: ignore[attr-defined]
@@ -170,8 +172,8 @@ def _why_store_refuses(address: Address, store: str) -> str | None:
         if error.code() == grpc.StatusCode.UNAUTHENTICATED:
             return _why_unauthorised(address, 403 if token else 401)
         if error.code() == grpc.StatusCode.UNIMPLEMENTED:
-            return f"{address.url}: Ray Client answers, or another gRPC server; {store}"
-        return f"no Ray cluster answers at {address.url}: {error.details()}"
+            return _problem(f"{address.url}: Ray Client answers, or another gRPC server", store)
+        return _problem(f"no Ray cluster answers at {address.url}: {error.details()}", "ray status, on the head")
     return _why_versions(address, versions.get("ray_version"), versions.get("python_version"), is_job=False)
 
 
@@ -183,16 +185,16 @@ def _is_open(ask: Any, refusal: type[Exception]) -> bool:
     return True
 
 
-def _why_no_jobs(address: Address, speech: Speech) -> str | None:
+def _why_no_jobs(address: Address, speech: Speech) -> Problem | None:
     """Why no job can be submitted to an address that may be asked."""
     dashboard = f"give its head's dashboard, http://{address.host}:{DASHBOARD_PORT} unless told otherwise"
     if speech == "grpc":
-        return f"{address.url}: Ray's control store or Ray Client answers, and they take no jobs; {dashboard}"
+        return _problem(f"{address.url}: Ray's control store or Ray Client answers, and they take no jobs", dashboard)
     if speech == "other":
-        return f"{address.url}: something answers that is no web server; {dashboard}"
+        return _problem(f"{address.url}: something answers that is no web server", dashboard)
     if address.scheme != speech:
         said = {"http": "a server of plain HTTP", "https": "a server of HTTPS"}[speech]
-        return f"{address.url}: {said} answers; give {address.with_scheme(speech)}{address.path}"
+        return _problem(f"{address.url}: {said} answers", f"give {address.with_scheme(speech)}{address.path}")
     import requests
 
     try:
@@ -203,11 +205,13 @@ def _why_no_jobs(address: Address, speech: Speech) -> str | None:
             return _why_unauthorised(address, answer.status_code)
         ray = dict(answer.json())["ray_version"] if answer.status_code == 200 else None
     except requests.exceptions.SSLError as error:
-        return f"{address.url}: its certificate is not trusted ({error}); REQUESTS_CA_BUNDLE=FILE names the authority"
+        return _problem(
+            f"{address.url}: its certificate is not trusted ({error})", "REQUESTS_CA_BUNDLE=FILE names the authority"
+        )
     except (requests.exceptions.RequestException, ValueError, KeyError):
         ray = None
     if ray is None:
-        return f"{address.url}: a web server answers that is not Ray's dashboard; {dashboard}"
+        return _problem(f"{address.url}: a web server answers that is not Ray's dashboard", dashboard)
     about = _get(address, "/api/v0/cluster_metadata", auth_token())
     python = about.json().get("data", {}).get("pythonVersion") if about.status_code == 200 else None
     return _why_versions(address, ray, python, is_job=True)
@@ -220,20 +224,22 @@ def _get(address: Address, path: str, token: str | None) -> Response:
     return requests.get(address.url + path, headers=headers, timeout=_TIMEOUT_S, allow_redirects=False)
 
 
-def _why_unauthorised(address: Address, code: int) -> str:
+def _why_unauthorised(address: Address, code: int) -> Problem:
     if code == 401:
-        return f"{address.url} wants a token and was sent none (401): {how_to_get_a_token()}"
-    return f"{address.url} refuses the token (403): it is not this cluster's; on the head: ray get-auth-token"
-
-
-def _open_to_all(address: Address) -> str:
-    return (
-        f"{address.url} answers without a token, so whoever reaches it may run code there; "
-        f"start its head again with {MODE_VARIABLE}=token (ray get-auth-token --generate)"
+        return _problem(f"{address.url} wants a token and was sent none (401)", how_to_get_a_token())
+    return _problem(
+        f"{address.url} refuses the token (403): it is not this cluster's", "on the head: ray get-auth-token"
     )
 
 
-def _why_versions(address: Address, ray: str | None, python: str | None, *, is_job: bool) -> str | None:
+def _open_to_all(address: Address) -> Problem:
+    return _problem(
+        f"{address.url} answers without a token, so whoever reaches it may run code there",
+        f"start its head again with {MODE_VARIABLE}=token (ray get-auth-token --generate)",
+    )
+
+
+def _why_versions(address: Address, ray: str | None, python: str | None, *, is_job: bool) -> Problem | None:
     """Why programs of two versions cannot work together.
 
     A driver here shares pickles with the cluster and is held to Ray's own rule (`check_version_info` of
@@ -249,7 +255,8 @@ def _why_versions(address: Address, ray: str | None, python: str | None, *, is_j
     same_python = python is None or python.split(".")[:numbers] == own.split(".")[:numbers]
     if ray in (None, own_ray) and same_python:
         return None
-    return (
+    return _problem(
         f"{address.url} runs Ray {ray} with Python {python or 'of a version that it does not say'}, and this program "
-        f"Ray {own_ray} with Python {own}; install the cluster's versions here, or these on the cluster"
+        f"Ray {own_ray} with Python {own}",
+        "install the cluster's versions here, or these on the cluster",
     )

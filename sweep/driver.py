@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,14 +21,16 @@ from typing import TYPE_CHECKING, Any
 from sweep.cluster import job_has_working_dir
 from sweep.errors import Problem, Unreachable
 from sweep.growth import cluster_now, growing_cluster
-from sweep.guard import HOME, SIBLINGS
 from sweep.object_store.keys import PLACES, keep_secrets_from_logs, secrets_here
 from sweep.object_store.trial import TrialHome, open_trial
+from sweep.passwords import without_passwords
 from sweep.placement import Ask
 from sweep.record import Record
 from sweep.resources import Cluster, ask_of, asks_of, has_room, threads
+from sweep.say import say
 from sweep.signals import Signals
 from sweep.trial import Job, run_trial
+from sweep.upload import RAYS_LIMIT_BYTES, copy_limited
 from sweep.worker_group import run_on_workers
 
 if TYPE_CHECKING:
@@ -38,7 +41,10 @@ PASSED_ON = (
     *("STSWEEP_CACHE", "XDG_CACHE_HOME", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"),
     *PLACES,
 )
-"""Variables of the driver that its workers need; Ray gives a worker the environment of its node, not of its driver."""
+"""Variables of the driver that its workers need; Ray gives a worker the environment of its node, not of its driver.
+
+One that holds a password stays behind: every node logs what it is given. A Ray of our own has all of the driver's.
+"""
 
 _WORKERS = {
     "TOKENIZERS_PARALLELISM": "false",
@@ -85,23 +91,29 @@ def ray_session(address: str | None, code: Path, *, dashboard: bool = False) -> 
     """Ray for one sweep: its own on this machine when `address` is None, else the cluster there.
 
     Args:
-        address: of a cluster.
+        address: of a cluster, as `cluster_address` has it and `cluster_problem` has looked at it.
         code: where the workers' code is copied to, unless the job that this process is has brought it.
         dashboard: start one with a Ray of our own: Ray Train asks its State API which workers' places to give back
             after a death (`PlacementGroupCleaner` of ray 2.60).
 
     Raises:
+        Refused: the code is more than Ray hands on.
         Unreachable: nothing answers at `address`.
     """
     variables = _RAY if address is not None else _RAY | _HERE
     os.environ.update({name: value for name, value in variables.items() if name not in os.environ})
     import ray
 
-    environment: dict[str, Any] = {
-        "env_vars": _WORKERS | {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    }
+    passed, kept = passed_on()
+    if address is not None and kept:
+        say(f"note: {', '.join(kept)}: with a password, so not sent to the nodes; set it there", sys.stderr)
+    environment: dict[str, Any] = {"env_vars": _WORKERS | passed}
     if not job_has_working_dir():
-        environment["working_dir"] = str(_copy_code(code).resolve())
+        shutil.rmtree(code, ignore_errors=True)
+        # Without a working directory Ray puts the driver's folder on the workers' path, where a user's own `model.py`
+        # would shadow ours. The copy is also a record of the code that ran.
+        copy_limited(code, RAYS_LIMIT_BYTES)
+        environment["working_dir"] = str(code.resolve())
     arguments: dict[str, Any] = {"runtime_env": environment, "log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
         arguments |= {"address": "local", "include_dashboard": dashboard, "object_store_memory": 200 * 2**20}
@@ -114,22 +126,24 @@ def ray_session(address: str | None, code: Path, *, dashboard: bool = False) -> 
             [Problem(f"no Ray cluster answers at {address}: {error}", key="--address")],
             next="ray status, or leave --address and RAY_ADDRESS out to run on this machine",
         ) from error
+    except RuntimeError as error:  # another version of Ray or Python there: over TLS nobody has asked it before
+        if address is None:
+            raise
+        raise Unreachable(
+            [Problem(" ".join(str(error).split()), key="--address")],
+            next="install the cluster's versions here, or these on the cluster",
+        ) from error
     try:
         yield cluster_now() if address is None else growing_cluster()
     finally:
         ray.shutdown()
 
 
-def _copy_code(folder: Path) -> Path:
-    """The four packages, alone in a folder: the workers' working directory, and a record of the code that ran.
-
-    Without a working directory Ray puts the driver's folder on the workers' path, where a user's own `model.py` or
-    `evaluation.py` would shadow ours.
-    """
-    shutil.rmtree(folder, ignore_errors=True)
-    for name in ("sweep", *SIBLINGS):
-        shutil.copytree(HOME / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    return folder
+def passed_on() -> tuple[dict[str, str], list[str]]:
+    """What is passed on of the driver's environment, and the names of what is not."""
+    given = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    passed = {name: value for name, value in given.items() if without_passwords(value) == value}
+    return passed, sorted(given.keys() - passed.keys())
 
 
 def prepare_sweep(spec: SweepSpec, record: Record, job: Job) -> None:

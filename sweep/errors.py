@@ -23,17 +23,20 @@ class Exit(IntEnum):
 class Problem:
     """One mistake: what was given and what is allowed, where, and under which dotted key.
 
-    `file` is a path, or the `--set KEY=VALUE` that brought the value in (then there is no line).
+    `file` is a path, or the `--set KEY=VALUE` that brought the value in (then there is no line). `remedy` is what to do
+    about this one, where the message does not say so itself.
     """
 
     message: str
     file: str | None = None
     line: int | None = None
     key: str | None = None
+    remedy: str | None = None
 
     def __str__(self) -> str:
         place = self.file if self.file is None or self.line is None else f"{self.file}:{self.line}"
-        return ": ".join(part for part in (place, self.key, self.message) if part)
+        said = f"{self.message}; {self.remedy}" if self.remedy else self.message
+        return ": ".join(part for part in (place, self.key, said) if part)
 
 
 class Refused(Exception):  # noqa: N818  a refusal is an answer, not a fault of the program

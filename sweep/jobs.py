@@ -41,6 +41,7 @@ class Jobs:
     """The jobs of one cluster.
 
     Raises:
+        Refused: it is no address.
         Unreachable: nothing answers at the address, or no dashboard, or it wants another token or another Ray.
     """
 

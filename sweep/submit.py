@@ -66,23 +66,28 @@ def submit(
     name = spec.name
     with packed(spec.to_yaml()) as upload:
         jobs = Jobs(address)
-        done = _clear(jobs, name)
+        earlier = _earlier_log(jobs, name)
         size = f"{said_bytes(upload.bytes)} ({upload.files} files)"
         say(f"sweep {name}: uploading {size} to {jobs.address}: the code and the spec, no data", sys.stderr)
         command = ["run", SPEC_FILE, "--root", root, "--name", name, "--or-resume"]
         command += ["--trust-remote-code"] if trust_remote_code else []
+        environment = {
+            "working_dir": str(upload.folder),
+            "env_vars": {JOB_GRACE_VARIABLE: str(STOP_WAIT_S), GRACE_VARIABLE: str(GRACE_S)},
+        }
         with jobs.asked():
+            # `submit_job` would do it when the earlier job, its log and its exit code are gone.
+            jobs.client._upload_working_dir_if_needed(environment)
+            if earlier is not None:
+                jobs.client.delete_job(name)
             jobs.client.submit_job(
                 entrypoint=f"exec python -m sweep {shlex.join(command)}",
                 submission_id=name,
                 metadata={MARK: root},
-                runtime_env={
-                    "working_dir": str(upload.folder),
-                    "env_vars": {JOB_GRACE_VARIABLE: str(STOP_WAIT_S), GRACE_VARIABLE: str(GRACE_S)},
-                },
+                runtime_env=environment,
             )
     say(f"submitted as job {name}; Ctrl-C stops following it, not the sweep\n{jobs.commands(name)}", sys.stderr)
-    return jobs.follow(name, done) if follow else Exit.DONE
+    return jobs.follow(name, earlier or 0) if follow else Exit.DONE
 
 
 def _checked(path: Path, changes: Sequence[str], root: str, name: str | None) -> SweepSpec:
@@ -117,11 +122,8 @@ def _checked(path: Path, changes: Sequence[str], root: str, name: str | None) ->
     return spec.model_copy(update={"name": wanted})
 
 
-def _clear(jobs: Jobs, name: str) -> int:
-    """Make the name free for a job.
-
-    Returns:
-        Characters of the log that an earlier job of that name has left: Ray appends to it.
+def _earlier_log(jobs: Jobs, name: str) -> int | None:
+    """Characters of the log of an earlier job of that name, which makes place: Ray appends to it. None: there is none.
 
     Raises:
         Unreachable: a job of that name runs.
@@ -129,7 +131,7 @@ def _clear(jobs: Jobs, name: str) -> int:
     """
     job = jobs.find(name)
     if job is None:
-        return 0
+        return None
     if MARK not in (job.metadata or {}):
         raise Refused(
             [
@@ -145,7 +147,4 @@ def _clear(jobs: Jobs, name: str) -> int:
             [Problem(f"job {name!r} is {job.status.value} on {jobs.address}; nothing was changed", key="--name")],
             next=f"stsweep logs {at} --follow, or: stsweep stop {at}",
         )
-    done = len(jobs.log(name))
-    with jobs.asked():
-        jobs.client.delete_job(name)
-    return done
+    return len(jobs.log(name))

@@ -16,6 +16,7 @@ from sweep.cli import checkup, driving, jobs, scoring, simulating, sweeps  # noq
 from sweep.cli.app import app
 from sweep.errors import Exit, Problem, Refused, Unreachable
 from sweep.files import disk_fault
+from sweep.say import say
 
 
 def main() -> None:
@@ -32,7 +33,7 @@ def main() -> None:
         refused = _as_refusal(error)
         if refused is None:
             raise
-        print(f"stsweep: {refused}", file=sys.stderr)
+        say(f"stsweep: {refused}", sys.stderr)
         code = refused.exit_code
     if code in (Exit.INTERRUPTED, Exit.TERMINATED):  # whoever still presses Ctrl-C would change the exit code
         signal.signal(signal.SIGINT, signal.SIG_IGN)

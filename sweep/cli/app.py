@@ -10,13 +10,31 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sweep.address import cluster_address, parse_address
 from sweep.errors import Problem, Refused, nearest
 from sweep.object_store.root import root_folder
+from sweep.passwords import without_passwords
 from sweep.root import DEFAULT_ROOT, ROOT_VARIABLE
+from sweep.say import say
 
 if TYPE_CHECKING:
     from sweep.record import Record
     from sweep.spec.sweep_spec import SweepSpec
+
+
+def _of_cluster(given: str | None) -> str | None:
+    found = cluster_address(given)
+    if given == "auto":
+        say(f"note: --address auto is {found or 'this machine'}", sys.stderr)
+    return found
+
+
+def _of_dashboard(given: str | None) -> str | None:
+    """As it was given, if it is an address."""
+    if given is not None:
+        parse_address(given)
+    return given
+
 
 app = typer.Typer(
     name="stsweep",
@@ -40,10 +58,29 @@ DataDir = Annotated[
     Path | None, typer.Option(help="Folder of STS data in the SentEval layout; default: the spec's, then STSWEEP_DATA.")
 ]
 Address = Annotated[
-    str | None, typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster; default: this machine.")
+    str | None,
+    typer.Option(
+        envvar="RAY_ADDRESS",
+        metavar="HOST:PORT|auto",
+        callback=_of_cluster,
+        help="A running Ray cluster, auto: the one of this machine; default: this machine alone.",
+    ),
+]
+Dashboard = Annotated[
+    str,
+    typer.Option(
+        "--address",
+        metavar="URL",
+        envvar=["RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"],
+        callback=_of_dashboard,
+        help="The cluster's dashboard, http://HOST:8265.",
+    ),
 ]
 MaybeDashboard = Annotated[
-    str | None, typer.Option("--address", metavar="URL", help="Ask the cluster of this dashboard, http://HOST:8265.")
+    str | None,
+    typer.Option(
+        "--address", metavar="URL", callback=_of_dashboard, help="Ask the cluster of this dashboard, http://HOST:8265."
+    ),
 ]
 Trust = Annotated[
     bool,
@@ -85,4 +122,5 @@ def record_of(root: str, name: str) -> Record:
 
 
 def command_line() -> str:
-    return shlex.join(["stsweep", *sys.argv[1:]])
+    """What was typed, for the record and for messages."""
+    return without_passwords(shlex.join(["stsweep", *sys.argv[1:]]))

@@ -8,9 +8,13 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.app import DEFAULT, Address, Json, Root, app
-from sweep.object_store.root import root_folder
+from sweep.cli.app import DEFAULT, Json, Root, app
+from sweep.say import say
 
+Cluster = Annotated[
+    str | None,
+    typer.Option("--address", envvar="RAY_ADDRESS", metavar="HOST:PORT|auto", help="Ask every node of this Ray too."),
+]
 ClusterFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Only look for mistakes in a file for `ray up`, and start nothing.")
 ]
@@ -18,7 +22,7 @@ ClusterFile = Annotated[
 
 @app.command()
 def doctor(
-    address: Address = None, root: Root = DEFAULT, as_json: Json = False, cluster_file: ClusterFile = None
+    address: Cluster = None, root: Root = DEFAULT, as_json: Json = False, cluster_file: ClusterFile = None
 ) -> None:
     """Say what of this machine, or with --address of every node, would trouble a sweep, each with its remedy."""
     if cluster_file is not None:
@@ -29,6 +33,6 @@ def doctor(
         return
     from sweep.doctor.examine import examine
 
-    found = examine(address, root_folder(root))
-    print(json.dumps(found.to_json(), indent=2) if as_json else found.to_text())
+    found = examine(address, root)
+    say(json.dumps(found.to_json(), indent=2) if as_json else found.to_text())
     raise typer.Exit(found.exit_code)

@@ -8,6 +8,7 @@ import typer
 
 from sweep.cli.app import (
     DEFAULT,
+    Dashboard,
     DataDir,
     MaybeDashboard,
     Name,
@@ -20,16 +21,6 @@ from sweep.cli.app import (
     spec_path,
     with_data_dir,
 )
-
-Dashboard = Annotated[
-    str,
-    typer.Option(
-        "--address",
-        metavar="URL",
-        envvar=["RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"],
-        help="The cluster's dashboard, http://HOST:8265.",
-    ),
-]
 
 
 @app.command()

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from sweep.address import cluster_address
 from sweep.cluster import cluster_problem
 from sweep.doctor.facts import Facts, clock, collect, existing
 from sweep.doctor.judge import LEVELS, Line, judge_clock, judge_machine, judge_own_versions, judge_versions, worst
@@ -19,7 +20,7 @@ from sweep.doctor.surroundings import hub_line, root_line, token_line, tracking_
 from sweep.driver import RELIED_ON, ray_session
 from sweep.errors import Exit, Refused, Unreachable
 from sweep.nodes import Answer, Node, ask_nodes, nodes_now
-from sweep.object_store.root import uri_of
+from sweep.object_store.uri import is_uri
 from sweep.shared_storage import find_unshared
 
 _ROUNDS = 3
@@ -33,7 +34,7 @@ class Examination:
     """What was found.
 
     Attributes:
-        address: The cluster that was asked for; None for this machine alone.
+        address: The cluster that was asked; None for this machine alone, and where there is no such address.
         lines: Everything that was looked at.
         is_reachable: Whether the cluster answered; True without one.
     """
@@ -74,56 +75,53 @@ class Examination:
         return "\n".join(text)
 
 
-def examine(address: str | None, root: Path, *, timeout_s: float = 30.0) -> Examination:
+def examine(address: str | None, root: str, *, timeout_s: float = 30.0) -> Examination:
     """Look at this machine, and at every node of the cluster at `address`.
 
     Args:
-        address: a Ray cluster; None: no Ray is started.
-        root: the folder of the sweeps.
+        address: a Ray cluster, as it was given; None: no Ray is started.
+        root: a folder or a URI, as it was given.
         timeout_s: for all nodes to answer.
     """
-    facts, lines = _here(root)
-    if address is None:
-        return Examination(None, tuple(lines))
-    problem = cluster_problem(address)
-    if problem is not None:
-        silent = Line("bad", "cluster", "here", problem.message, "ray status, on the head")
-        return Examination(address, (*lines, silent), is_reachable=False)
+    folder = None if is_uri(root) else Path(root)  # a store is no disk, and every node has copies of its own
+    facts, lines = _here(root, folder)
+    cluster = None
     try:
-        with TemporaryDirectory(prefix="stsweep-doctor-") as scratch, ray_session(address, Path(scratch) / "code"):
-            lines += _nodes(facts, root, timeout_s)
+        cluster = cluster_address(address)
+        if problem := cluster_problem(cluster):
+            raise Unreachable([problem], next="ray status, on the head")
+        if cluster is not None:
+            with TemporaryDirectory(prefix="stsweep-doctor-") as scratch, ray_session(cluster, Path(scratch) / "code"):
+                lines += _nodes(facts, folder, timeout_s)
     except Refused as refused:
-        bad = [Line("bad", "cluster", "here", problem.message, refused.next) for problem in refused.problems]
-        return Examination(address, (*lines, *bad), is_reachable=not isinstance(refused, Unreachable))
-    except RuntimeError as error:  # of `ray.init`: another version of Ray or Python there; the message names both
-        said = " ".join(str(error).split())
-        return Examination(address, (*lines, Line("bad", "cluster", "here", said, "the cluster's versions here")))
-    return Examination(address, tuple(lines))
+        bad = [Line("bad", "cluster", "here", each.message, each.remedy or refused.next) for each in refused.problems]
+        return Examination(cluster, (*lines, *bad), is_reachable=not isinstance(refused, Unreachable))
+    return Examination(cluster, tuple(lines))
 
 
-def _here(root: Path) -> tuple[Facts, list[Line]]:
+def _here(root: str, folder: Path | None) -> tuple[Facts, list[Line]]:
     """This machine's facts and lines; whatever waits for a network waits at once."""
     asked: list[Callable[[], list[Line]]] = [
         lambda: [root_line(root)],
         lambda: [token_line()],
-        lambda: list(tracking_lines(root)),
+        lambda: list(tracking_lines(folder)),
         lambda: [hub_line()],
     ]
     with ThreadPoolExecutor(len(asked) + 1) as pool:
-        machine = pool.submit(collect, str(root))
+        machine = pool.submit(collect, str(folder) if folder else None)
         answers = [pool.submit(each) for each in asked]
         facts = machine.result()
         lines = [judge_own_versions(facts), *judge_machine(facts, "here", RELIED_ON)]
         return facts, [*lines, *(line for answer in answers for line in answer.result())]
 
 
-def _nodes(here: Facts, root: Path, timeout_s: float) -> Iterator[Line]:
+def _nodes(here: Facts, root: Path | None, timeout_s: float) -> Iterator[Line]:
     nodes = nodes_now()
     print(f"asking {len(nodes)} nodes", file=sys.stderr)
-    answers = ask_nodes(collect, str(root), nodes=nodes, timeout_s=timeout_s)
+    answers = ask_nodes(collect, str(root) if root else None, nodes=nodes, timeout_s=timeout_s)
     cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
     yield Line("ok", "cluster", "here", f"{len(nodes)} nodes: {cpus:g} CPUs, {gpus:g} GPUs")
-    if uri_of(root) is None:  # else every node has a copy of its own
+    if root is not None:
         yield from _shared(root, [answer.node for answer in answers if answer.value is not None], timeout_s)
     for answer in answers:
         yield from _node(answer, here)

@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from model.cache import cache_dir
+from sweep.passwords import without_passwords
 from sweep.resources import cpus_here
 
 PACKAGES = ("stsweep", "ray", "torch", "transformers", "accelerate", "optuna", "mlflow")
@@ -64,7 +65,7 @@ class Facts:
         unwritable: What is kept where → why it cannot be written.
         shm: Bytes of shared memory; None without /dev/shm.
         open_files: That a process may have.
-        variables: `RAY_*` and `TUNE_*` of the process, without a token.
+        variables: `RAY_*` and `TUNE_*` of the process, without a token or a password.
     """
 
     host: str
@@ -105,7 +106,9 @@ def collect(root: str | None) -> Facts:
         variables={
             name: value
             for name, value in os.environ.items()
-            if name.startswith(("RAY_", "TUNE_")) and "TOKEN" not in name.replace("_PATH", "")
+            if name.startswith(("RAY_", "TUNE_"))
+            and not any(word in name for word in ("TOKEN", "PASSWORD"))
+            and without_passwords(value) == value
         },
     )
 

@@ -7,14 +7,17 @@ import stat
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
+from http.client import HTTPException
 from importlib.metadata import version
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from model.source import hub_answers
 from sweep.doctor.facts import existing
 from sweep.doctor.judge import Line
 from sweep.errors import Refused
+from sweep.object_store.root import root_folder, uri_of
+from sweep.passwords import without_passwords
 from sweep.root import check_root, sweep_names
 from sweep.spec.yaml_file import read_yaml
 
@@ -50,9 +53,9 @@ def token_line() -> Line:
     return Line("ok", "token", _HERE, f"{said}; a token in {path}")
 
 
-def tracking_lines(root: Path) -> Iterator[Line]:
-    """The tracking servers that MLFLOW_TRACKING_URI and the root's newest sweep name."""
-    uris = dict.fromkeys([os.environ.get("MLFLOW_TRACKING_URI"), _newest_uri(root)])
+def tracking_lines(root: Path | None) -> Iterator[Line]:
+    """The tracking servers that MLFLOW_TRACKING_URI and the newest sweep of the root's folder name."""
+    uris = dict.fromkeys([os.environ.get("MLFLOW_TRACKING_URI"), _newest_uri(root) if root else None])
     servers = [uri for uri in uris if uri is not None and uri.startswith(("http://", "https://"))]
     if not servers:
         yield Line("ok", "tracking", _HERE, "no server: a database in the root, which stsweep ui shows")
@@ -70,8 +73,7 @@ def _newest_uri(root: Path) -> str | None:
 
 
 def _server_line(uri: str) -> Line:
-    parts = urlsplit(uri)
-    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"  # a password may stand before the @
+    shown = without_passwords(uri)
     mine = version("mlflow")
     try:
         with urllib.request.urlopen(f"{shown.rstrip('/')}/version", timeout=NETWORK_S) as answer:
@@ -81,12 +83,12 @@ def _server_line(uri: str) -> Line:
             said = f"{shown} asks who you are ({error.code})"
             remedy = "export MLFLOW_TRACKING_USERNAME=… MLFLOW_TRACKING_PASSWORD=…, or MLFLOW_TRACKING_TOKEN=…"
             known = any(name in os.environ for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_TOKEN")) or (
-                "@" in parts.netloc
+                shown != uri
             )
             return Line("ok" if known else "warn", "tracking", _HERE, said, None if known else remedy)
         return Line("warn", "tracking", _HERE, f"{shown} answers {error.code}", f"curl -i {shown}/version")
-    except (OSError, ValueError) as error:
-        why = getattr(error, "reason", None) or error
+    except (OSError, ValueError, HTTPException) as error:  # the last: something answers that speaks no HTTP
+        why = getattr(error, "reason", None) or str(error).strip() or type(error).__name__
         remedy = f"curl -i {shown}/version; without it a sweep runs all the same, and sends later"
         return Line("warn", "tracking", _HERE, f"{shown} does not answer: {why}", remedy)
     said = f"{shown} is MLflow {theirs}, here {mine}"
@@ -113,10 +115,18 @@ def hub_line() -> Line:
     return Line("warn", "hub", _HERE, f"{said}; {why}", remedy)
 
 
-def root_line(root: Path) -> Line:
-    """Whether a new sweep can be made there."""
+def root_line(root: str) -> Line:
+    """Whether a new sweep can be made there; at a URI, whether its store answers and takes what is written."""
     try:
-        check_root(root)
+        folder = root_folder(root)
+        check_root(folder)
+        if (uri := uri_of(folder)) is None:
+            place, count = str(folder.absolute()), len(sweep_names(folder))
+        else:
+            from sweep.object_store.store import open_store
+
+            place, count = uri, len(open_store(uri).folders())
     except Refused as refused:
-        return Line("bad", "root", _HERE, refused.problems[0].message, refused.next)
-    return Line("ok", "root", _HERE, f"{root.absolute()}: {len(sweep_names(root)) or 'no'} sweeps")
+        said = "; ".join(str(replace(problem, key=None)) for problem in refused.problems)
+        return Line("bad", "root", _HERE, said, refused.next)
+    return Line("ok", "root", _HERE, f"{place}: {count or 'no'} sweeps")

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from sweep.errors import Exit, Problem, Refused, Unreachable
 from sweep.record import Record
+from sweep.say import say
 from sweep.tracking.mirror import Mirror, mirrored_uri
 from sweep.tracking.sent import read_sent
 
@@ -65,13 +66,13 @@ def serve_until_interrupted(record: Record, host: str, port: int) -> None:
     port = port if is_elsewhere else unused_port(host, port)
     _send_the_rest(record, uri)
     if is_elsewhere:
-        print(comparison_link(record, uri.rstrip("/")))
+        say(comparison_link(record, uri.rstrip("/")))
         return
     link = comparison_link(record, _base_url(host, port))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(Exit.TERMINATED))  # so that the server is ended then too
     with served(uri, host, port, root=record.folder.parent) as server:
         print(link, flush=True)
-        print(f"MLflow serves {uri}; Ctrl-C stops it.", file=sys.stderr, flush=True)
+        say(f"MLflow serves {uri}; Ctrl-C stops it.", sys.stderr)
         server.wait()
 
 
@@ -81,7 +82,7 @@ def _send_the_rest(record: Record, uri: str) -> None:
     mirror = Mirror(record, uri, interval_s=0.2)
     mirror.start()
     for complaint in mirror.finish(timeout_s=120):
-        print(complaint, file=sys.stderr)
+        say(complaint, sys.stderr)
 
 
 def unused_port(host: str, port: int = 0) -> int:
@@ -122,7 +123,6 @@ def served(uri: str, host: str, port: int, *, root: Path) -> Iterator[subprocess
     """
     log = root / "mlflow-server.log"
     options = {
-        "--backend-store-uri": uri,
         "--artifacts-destination": (root.resolve() / "mlartifacts").as_uri(),
         "--host": host,
         "--port": str(port),
@@ -136,7 +136,7 @@ def served(uri: str, host: str, port: int, *, root: Path) -> Iterator[subprocess
             stderr=output,
             stdin=subprocess.DEVNULL,
             cwd=root,
-            env=os.environ | _ENVIRONMENT,
+            env=os.environ | _ENVIRONMENT | {"MLFLOW_BACKEND_STORE_URI": uri},  # an argument is everybody's to read
             start_new_session=True,  # it has a child of its own: the group is ended as one
         )
     try:

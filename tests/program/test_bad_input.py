@@ -87,7 +87,7 @@ def refused(world, monkeypatch, capsys):
         printed = capsys.readouterr()
         assert end.value.code == code, printed.err
         assert printed.out == ""
-        assert printed.err.startswith("stsweep: ")
+        assert printed.err.removeprefix("note: --address auto is 192.0.2.77:6379\n").startswith("stsweep: ")
         assert printed.err.count("stsweep: ") == 1
         assert "\nNext: " in printed.err
         assert "Traceback" not in printed.err
@@ -268,12 +268,47 @@ def test_a_root_that_cannot_be_written_to_is_refused(refused, world, command, ro
 @pytest.mark.parametrize("command", [("check",), ("run", "--name", "new")], ids=["check", "run"])
 @pytest.mark.parametrize(
     ("address", "why"),
-    [("127.0.0.1:1", "Connection refused"), ("ray://127.0.0.1:1", "Connection refused"), ("head", "has no port")],
+    [("127.0.0.1:1", "Connection refused"), ("ray://127.0.0.1:1", "Connection refused")],
 )
 def test_a_cluster_that_is_not_there_is_refused_before_the_sweep_has_a_folder(refused, command, address, why):
     message = refused(command[0], "spec.yaml", *command[1:], "--address", address, code=3)
     assert f"no Ray cluster answers at {address}" in message
     assert why in message
+
+
+def test_a_mistake_beside_a_password_is_told_without_it(refused):
+    given = ("--set", "tracking_uri=ftp://me:sekret@host/x")
+    message = refused("run", "spec.yaml", "--set", "data.corpus=empty.txt", *given)
+    assert "tracking_uri=ftp://host/x" in message
+    assert "sekret" not in message
+
+
+@pytest.mark.parametrize("command", [("check",), ("run", "--name", "new")], ids=["check", "run"])
+def test_auto_is_the_cluster_that_ray_would_take_and_wants_its_token(refused, monkeypatch, command):
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.77:6379")
+    message = refused(command[0], "spec.yaml", *command[1:], "--address", "auto", code=3)
+    assert "192.0.2.77:6379 is not loopback, so token authentication is required" in message
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("check", "spec.yaml"), ("run", "spec.yaml"), ("submit", "spec.yaml", "--root", "/x"), ("stop", "taken")],
+    ids=lambda command: command[0],
+)
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("head", "'head' has no port"),
+        ("ftp://head:1", "no scheme that Ray knows"),
+        ("http://[", "Invalid IPv6 URL"),
+        ("http://me:sekret@head:1", "a password or token is never a part of an address"),
+    ],
+)
+def test_an_address_that_is_none_is_refused_as_input_with_what_is_one(refused, command, address, why):
+    message = refused(*command, "--address", address)
+    assert why in message
+    assert "Next: the same command with --address HOST:PORT" in message
+    assert "sekret" not in message
 
 
 @pytest.mark.parametrize("command", ["status", "best", "compare", "export", "ui"])

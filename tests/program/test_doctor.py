@@ -32,8 +32,8 @@ def test_this_machine_is_looked_at_without_a_ray(stsweep):
 
 def test_neither_ray_nor_torch_is_loaded(environment, workshop):
     script = (
-        "import sys; from pathlib import Path; from sweep.doctor.examine import examine\n"
-        "examine(None, Path('sweeps'))\n"
+        "import sys; from sweep.doctor.examine import examine\n"
+        "examine(None, 'sweeps')\n"
         "print(sorted({'ray', 'torch', 'mlflow', 'transformers'} & set(sys.modules)))"
     )
     ran = subprocess.run([sys.executable, "-c", script], cwd=workshop, env=environment, capture_output=True, text=True)

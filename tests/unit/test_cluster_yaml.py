@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import subprocess
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -126,8 +127,30 @@ def test_a_stopped_job_has_the_time_that_its_driver_takes_to_save_its_trials(clu
     assert int(given[1]) >= _GRACE_S
 
 
-def test_the_dashboard_is_not_open_to_the_network(cluster: dict[str, Any]) -> None:
-    assert "0.0.0.0" not in str(prepared(cluster))
+def test_the_dashboard_is_not_open_to_the_network_and_the_first_autoscaler_runs(cluster: dict[str, Any]) -> None:
+    start = next(line for line in cluster["head_start_ray_commands"] if "ray start" in line)
+    assert "--dashboard-host=127.0.0.1" in start
+    assert "RAY_enable_autoscaler_v2=0" in start[: start.index("ray start")]
+
+
+@pytest.mark.parametrize(("refusals", "code"), [(2, 0), (999, 1)])
+def test_packages_wait_for_whoever_updates_a_fresh_instance(cluster, tmp_path, refusals, code) -> None:
+    """Ubuntu's own updates hold apt's locks; `DPkg::Lock::Timeout` is not for that of `update`."""
+    (tmp_path / "left").write_text(f"{refusals}\n")
+    script = """#!/bin/sh
+    case "$*" in
+      *update*) left=$(cat left); [ "$left" = 0 ] && touch updated || { echo $((left - 1)) > left; exit 100; } ;;
+      *DPkg::Lock::Timeout=*install*) test -e updated ;;
+      *) exit 100 ;;
+    esac"""
+    for name, text in (("apt-get", script), ("sudo", '#!/bin/sh\nexec "$@"'), ("sleep", "#!/bin/sh")):
+        (tmp_path / name).write_text(f"{text}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": str(tmp_path)}
+    lines = [*cluster["setup_commands"], *cluster["head_setup_commands"]]
+    for command in (line for line in lines if "apt-get" in line):
+        ran = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True)
+        assert ran.returncode == code
 
 
 def test_what_validation_does_not_look_at_is_there(cluster: dict[str, Any]) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sweep.address import BadAddressError, auth_token, parse_address, token_fault
+from sweep.address import auth_token, parse_address, token_problem
+from sweep.errors import Exit, Refused
 
 ELSEWHERE = [
     "10.0.0.5:6379",
@@ -29,21 +30,19 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("text", ELSEWHERE)
 def test_no_address_of_another_machine_is_used_without_a_token(text, monkeypatch):
-    fault = token_fault(parse_address(text))
-    assert fault is not None
-    assert "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=FILE" in fault
+    problem = token_problem(parse_address(text))
+    assert "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=FILE" in str(problem)
     monkeypatch.setenv("RAY_AUTH_TOKEN", "secret-of-the-head")
-    fault = token_fault(parse_address(text))
-    assert fault is not None, "Ray sends none until the mode says so"
-    assert "export RAY_AUTH_MODE=token" in fault
-    assert "secret-of-the-head" not in fault
+    problem = token_problem(parse_address(text))
+    assert "export RAY_AUTH_MODE=token" in str(problem), "Ray sends none until the mode says so"
+    assert "secret-of-the-head" not in str(problem)
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    assert token_fault(parse_address(text)) is None
+    assert token_problem(parse_address(text)) is None
 
 
 @pytest.mark.parametrize("text", HERE)
 def test_this_machine_is_asked_without_one(text):
-    assert token_fault(parse_address(text)) is None
+    assert token_problem(parse_address(text)) is None
 
 
 def test_the_token_is_the_one_that_ray_takes(home, monkeypatch):
@@ -66,12 +65,18 @@ def test_the_token_is_the_one_that_ray_takes(home, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "text", ["head", "ftp://head:1", "http://", "head:99999", "http://me:secret@head:8265", "head:1?token=secret"]
+    "text",
+    [
+        *("head", "ftp://head:1", "http://", "http://[", "head:99999", "head:1?token=secret"),
+        *("http://me:secret@head:8265", "http://me:secret/x@head:1", "ftp://me:secret@head"),
+    ],
 )
 def test_what_is_no_address_is_refused_with_the_forms_that_are(text):
-    with pytest.raises(BadAddressError) as refused:
+    with pytest.raises(Refused) as refused:
         parse_address(text)
-    assert "give HOST:PORT, http://HOST:PORT or https://HOST" in str(refused.value)
+    assert refused.value.exit_code is Exit.REFUSED
+    forms = "HOST:PORT, http://HOST:PORT or https://HOST"
+    assert str(refused.value).endswith(f"\nNext: the same command with --address {forms}")
     assert "secret" not in str(refused.value)
 
 

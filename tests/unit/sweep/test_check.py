@@ -13,6 +13,7 @@ from sweep.errors import Exit, Refused, Unreachable
 from sweep.forecast import reaching
 from sweep.spec.check import check
 from sweep.spec.sweep_spec import SweepSpec, load_spec
+from tests.unit.sweep.control_store import control_store
 
 
 def encoder_folder(folder: Path, layers: int, width: int) -> Path:
@@ -301,5 +302,6 @@ def test_gpus_are_counted_by_the_driver_and_the_visible_ones_only(world: Path, m
     assert "asks 2 GPUs and there is 1" in str(refused(spec_of(world, "resources.gpus_per_worker=2")))
     monkeypatch.setenv("PATH", str(world))
     assert "there are 0" in str(refused(spec_of(world, "resources.gpus_per_worker=1")))
-    at_once = check(spec_of(world, "resources.gpus_per_worker=1"), address="auto").at_once
+    with control_store() as address:
+        at_once = check(spec_of(world, "resources.gpus_per_worker=1"), address=address).at_once
     assert at_once is None, "a cluster has its own"

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import socket
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
 import pytest
 
-from sweep.doctor.examine import Examination
+from sweep.doctor.examine import Examination, examine
 from sweep.doctor.facts import CACHE, RAY_FOLDER, ROOT, Disk, Facts, Gpu, collect, parse_gpus
 from sweep.doctor.judge import Line, judge_clock, judge_machine, judge_own_versions, judge_versions, worst
 from sweep.doctor.surroundings import hub_line, root_line, token_line, tracking_lines
 from sweep.errors import Exit
+from tests.unit.sweep.control_store import control_store
 
 GB = 10**9
 VERSIONS = {
@@ -147,8 +149,48 @@ def test_the_worst_line_decides_the_exit_code():
     }
 
 
+class TestCluster:
+    """One that is not asked has a line with the remedy of what is wrong with it."""
+
+    @pytest.fixture(autouse=True)
+    def clean(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+            monkeypatch.delenv(name, raising=False)
+        self.root = tmp_path
+
+    def examined(self, address: str) -> tuple[Examination, Line]:
+        found = examine(address, str(self.root))
+        (line,) = (line for line in found.lines if line.check == "cluster")
+        return found, line
+
+    def test_of_other_versions(self):
+        with control_store(ray_version="2.40.0") as address:
+            found, line = self.examined(address)
+        assert (found.exit_code, found.address) == (Exit.UNREACHABLE, address)
+        assert "Ray 2.40.0" in line.found
+        assert line.remedy == "install the cluster's versions here, or these on the cluster"
+
+    def test_that_wants_a_token(self, monkeypatch):
+        with control_store(token="right") as address:
+            monkeypatch.setenv("RAY_ADDRESS", address)
+            found, line = self.examined("auto")
+        assert (found.exit_code, found.address) == (Exit.UNREACHABLE, address)
+        assert "(401)" in line.found
+        assert "ray get-auth-token" in (line.remedy or "")
+
+    def test_whose_address_is_none(self):
+        found, line = self.examined("http://me:secret-word@head:1")
+        assert found.exit_code == Exit.REFUSED
+        assert "the same command with --address HOST:PORT" in (line.remedy or "")
+        assert "secret-word" not in found.to_text() + json.dumps(found.to_json())
+
+
 def test_this_machines_facts_can_be_had_and_hold_no_token(tmp_path, monkeypatch):
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "secret-word")
+    for name in ("RAY_AUTH_TOKEN", "RAY_REDIS_PASSWORD"):
+        monkeypatch.setenv(name, "secret-word")
+    monkeypatch.setenv("RAY_REDIS_ADDRESS", "redis://:secret-word@head:6379")
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     facts = collect(str(tmp_path / "not" / "there"))
     assert facts.disks[ROOT].path == str(tmp_path), "the folder above, which is there"
@@ -227,6 +269,21 @@ def test_a_tracking_server_is_asked_for_its_version(tmp_path, monkeypatch, code,
     assert (line.level, said in line.found) == (level, True)
 
 
+def test_a_tracking_server_that_speaks_no_http_is_a_warning(tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with server.accept()[0] as connection:
+                connection.recv(1000)
+                connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+
+        Thread(target=answer, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
+        (line,) = tracking_lines(tmp_path)
+    assert line.level == "warn"
+    assert "does not answer: SSH-2.0" in line.found
+
+
 def test_a_tracking_server_that_is_away_is_a_warning_without_its_password(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret-word@127.0.0.1:1/mlflow")
     (line,) = tracking_lines(tmp_path)
@@ -262,6 +319,37 @@ def test_offline_the_hub_is_a_warning_and_its_cache_is_named(tmp_path, monkeypat
 
 def test_a_root_that_is_a_file_is_bad(tmp_path):
     (tmp_path / "sweeps").write_text("")
-    assert root_line(tmp_path / "sweeps").level == "bad"
-    assert root_line(tmp_path / "new").level == "ok"
+    assert root_line(str(tmp_path / "sweeps")).level == "bad"
+    assert root_line(str(tmp_path / "new")).level == "ok"
     assert not (tmp_path / "new").exists(), "nothing is made"
+
+
+class TestRootAtAUri:
+    """The store is asked, not its copy here; of the machine no disk of a root is looked at."""
+
+    @pytest.fixture(autouse=True)
+    def clean(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("STSWEEP_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        (tmp_path / "there").mkdir()
+        self.uri = f"file://{tmp_path}/there"
+
+    def test_what_is_there_is_counted(self, tmp_path):
+        assert root_line(self.uri).found == f"{self.uri}: no sweeps"
+        (tmp_path / "there" / "first" / "driver").mkdir(parents=True)
+        found = examine(None, self.uri)
+        (line,) = (line for line in found.lines if line.check == "root")
+        assert (line.level, line.found) == ("ok", f"{self.uri}: 1 sweeps")
+        assert not [line for line in found.lines if line.check == "disk of root"]
+
+    @pytest.mark.parametrize(
+        ("uri", "said"), [("file:///nowhere/a", "no folder /nowhere"), ("s3a://bucket/x", "did you mean s3?")]
+    )
+    def test_a_store_that_cannot_be_used_is_a_line_among_the_others(self, uri, said):
+        found = examine(None, uri)
+        (line,) = (line for line in found.lines if line.check == "root")
+        assert line.level == "bad"
+        assert said in line.found
+        assert line.remedy
+        assert found.exit_code is Exit.REFUSED
+        assert len(found.lines) > 8

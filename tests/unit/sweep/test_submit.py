@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from zipfile import ZipFile
 
 import pytest
+import ray
 
-from sweep import upload
+from sweep import code, upload
 from sweep.errors import Exit, Refused
-from sweep.jobs import exit_of
+from sweep.jobs import MARK, exit_of
 from sweep.spec.elsewhere import local_paths
 from sweep.submit import submit
 
@@ -103,7 +108,35 @@ def small_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "home" / package).mkdir(parents=True)
         (tmp_path / "home" / package / "__init__.py").touch()
     monkeypatch.setattr(upload, "HOME", tmp_path / "home")
+    monkeypatch.setattr(code, "HOME", tmp_path / "home")
     return tmp_path / "home"
+
+
+def test_links_are_followed_and_what_is_hidden_or_leads_nowhere_stays_behind(small_home, tmp_path):
+    (tmp_path / "spaces").mkdir()
+    (tmp_path / "spaces" / "mine.yaml").write_text("name: mine\n")
+    (small_home / "search_spaces" / "mine").symlink_to(tmp_path / "spaces")
+    (small_home / "search_spaces" / "again").symlink_to(".")
+    (small_home / "search_spaces" / "data").symlink_to("/gone")
+    (small_home / "sweep" / ".#run.py").symlink_to("me@host.123:1")
+    (small_home / "sweep" / ".run.py.swp").touch()
+    (small_home / "model" / "__pycache__").mkdir()
+    (small_home / "model" / "__pycache__" / "x.pyc").touch()
+    upload.copy_limited(tmp_path / "code", 10_000)
+    files = {str(path.relative_to(tmp_path / "code")) for path in (tmp_path / "code").rglob("*") if path.is_file()}
+    modules = {f"{package}/__init__.py" for package in ("sweep", "model", "evaluation", "search_spaces")}
+    assert files == {*modules, "search_spaces/mine/mine.yaml"}
+    assert not (tmp_path / "code" / "search_spaces" / "mine").is_symlink()
+
+
+def test_sizes_are_looked_at_before_anything_is_copied(small_home, tmp_path):
+    with (small_home / "evaluation" / "corpus.bin").open("wb") as file:
+        file.truncate(10**12)  # a hole; nothing is written
+    begin = time.monotonic()
+    with pytest.raises(Refused, match=r"1\.0 TB"):
+        upload.copy_limited(tmp_path / "code", upload.RAYS_LIMIT_BYTES)
+    assert time.monotonic() - begin < 1
+    assert not (tmp_path / "code").exists()
 
 
 def test_over_the_limit_nothing_is_sent_and_the_largest_files_are_named(small_home, spec):
@@ -119,7 +152,7 @@ def test_over_the_limit_nothing_is_sent_and_the_largest_files_are_named(small_ho
 @pytest.mark.parametrize(
     ("status", "code", "expected"),
     [
-        *[("FAILED", int(code), code) for code in Exit if code != Exit.DONE],
+        *[("FAILED", int(each), each) for each in Exit if each != Exit.DONE],
         ("SUCCEEDED", 0, Exit.DONE),
         ("STOPPED", None, Exit.TERMINATED),  # `ray job submit` exits with 0
         ("FAILED", -9, Exit.INTERRUPTED),
@@ -132,3 +165,43 @@ def test_the_exit_code_is_the_sweeps(status, code, expected):
 
     job = JobDetails(type="SUBMISSION", status=status, entrypoint="exec python", driver_exit_code=code)
     assert exit_of(job) is expected
+
+
+class Dashboard(BaseHTTPRequestHandler):
+    """A head's, which has a job that has ended and no room for an upload; keeps what it was asked to do."""
+
+    def answer(self) -> None:
+        self.asked.append(f"{self.command} {self.path}")
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        job = {"type": "SUBMISSION", "status": "STOPPED", "entrypoint": "exec", "submission_id": "far"}
+        pages = {
+            "/api/version": {"version": "4", "ray_version": ray.__version__, "ray_commit": "?", "session_name": "?"},
+            "/api/jobs/": [job | {"metadata": {MARK: "/shared/sweeps"}}],
+            "/api/jobs/far/logs": {"logs": "a line"},
+        }
+        code = 200 if self.path in pages else 404 if self.command == "GET" else 500
+        body = json.dumps(pages.get(self.path, {})).encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_an_earlier_job_and_its_log_stay_until_the_new_one_is_uploaded(spec, monkeypatch):
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")
+    spec.write_text("name: far\nobjective: {task: demo}\ntrials: 1\n")
+    asked: list[str] = []
+    every = dict.fromkeys(("do_GET", "do_PUT", "do_POST", "do_DELETE"), Dashboard.answer)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Head", (Dashboard,), every | {"asked": asked}))
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        refusal = refused(spec, address=f"http://127.0.0.1:{server.server_port}")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert refusal.exit_code is Exit.UNREACHABLE
+    assert any(each.startswith("PUT /api/packages/") for each in asked)
+    assert not any(each.startswith("DELETE") for each in asked)

@@ -14,6 +14,7 @@ from mlflow.tracking._tracking_service.utils import _tracking_store_registry
 
 from sweep.errors import Refused
 from sweep.record import Record
+from sweep.say import say
 from sweep.spec.rules import STORES
 from sweep.tracking.facts import STATUS, param_text
 from sweep.tracking.mirror import Mirror, create_store, default_uri, mirrored_uri, quiet_client
@@ -463,3 +464,14 @@ def test_the_stores_that_a_spec_may_name_are_those_that_mlflow_writes_to(monkeyp
     for uri in (str(tmp_path), f"file://{tmp_path}", "uc://host", "databricks-uc"):
         with pytest.raises(MlflowException):
             _tracking_store_registry.get_store(uri)
+
+
+def test_a_server_that_is_away_is_named_without_its_password(tmp_path, capsys):
+    record = _record(tmp_path, "away", trials=1)
+    complaints = _mirror(record, "http://me:secret-word@127.0.0.1:1")
+    for complaint in complaints:
+        say(complaint)
+    said = "".join(capsys.readouterr())
+    assert "MLflow at http://127.0.0.1:1 gets nothing for now" in said
+    assert "MLflow at http://127.0.0.1:1 does not have everything" in said
+    assert "secret-word" not in said

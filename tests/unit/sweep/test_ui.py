@@ -49,7 +49,11 @@ def test_port_0_is_a_port_that_can_be_listened_on():
 
 
 def test_a_sweep_on_a_server_gets_that_servers_link_and_starts_nothing(tmp_path, capsys):
-    sent = {"uri": "https://mlflow.example/", "experiment": "7", "trials": {"0": {"run": "a", "scored": True}}}
+    sent = {
+        "uri": "https://me:secret-word@mlflow.example/",
+        "experiment": "7",
+        "trials": {"0": {"run": "a", "scored": True}},
+    }
     record = _record(tmp_path, sent)  # driven by this process, so its driver sends
     serve_until_interrupted(record, "127.0.0.1", 5000)
     assert capsys.readouterr().out.startswith("https://mlflow.example/#/compare-runs?runs=")
