@@ -148,8 +148,10 @@ class _Attempt:
         if self._last_scored is not None and self._last_scored.is_end:
             self._tell(self._last_scored)  # the process died before Tune heard of it
             return
-        if self._ranks.agree((self._folder / NO_MEMORY).exists):
-            raise NoMemoryError((self._folder / NO_MEMORY).read_text(encoding="utf-8").strip())
+        no_memory = self._folder / NO_MEMORY  # the first rank's alone, where the record is at a URI
+        if self._ranks.agree(no_memory.exists):
+            why = no_memory.read_text(encoding="utf-8").strip() if self._ranks.is_first else ""
+            raise NoMemoryError(self._ranks.from_first(why))
         last: Progress | None = None
         try:
             pairs = load_pairs(self._job.task, self._job.split, self._job.data_dir)
