@@ -217,7 +217,7 @@ count = 0
 def stop(frame, event, argument):
     global count
     code = frame.f_code
-    if event == "call" and code.co_filename.endswith("shared/store.py") and code.co_name == moment:
+    if event == "call" and code.co_filename.endswith("object_store/store.py") and code.co_name == moment:
         count += 1
         if count == times:
             print("stopped", flush=True)
