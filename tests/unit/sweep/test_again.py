@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
+import subprocess
+from dataclasses import asdict, replace
 
 import pytest
 
 from sweep.again import run_or_resume
 from sweep.driver_lock import DriverLock
 from sweep.errors import Refused
+from sweep.files import write_json
+from sweep.holder import Holder
+from sweep.object_store.sweep import Unshared
 from sweep.record import Record
 from sweep.stop import stop_driver
 from tests.unit.sweep.specs import ABOUT, load
@@ -61,13 +65,40 @@ def test_a_folder_whose_driver_lives_stays(tmp_path):
 
 def test_only_a_sweep_that_is_driven_here_is_stopped(tmp_path):
     record = Record.create(tmp_path, "s", "", ABOUT)
-    who = json.loads((record.folder / "driver.json").read_text())
-    (record.folder / "driver.json").write_text(json.dumps(who | {"host": "elsewhere", "pid": 4711}))
-    with pytest.raises(Refused, match=r"(?s)process 4711 on elsewhere, and this is .*on elsewhere: kill 4711"):
-        stop_driver(Record(record.folder))
-    (record.folder / "driver.json").write_text(json.dumps(who | {"pid": 2**22 + os.getpid()}))
-    with pytest.raises(Refused, match="not seen from here"):
-        stop_driver(Record(record.folder))
+    me = Holder.here()
+    with subprocess.Popen(["sleep", "60"]) as innocent:
+        for holder, said in (
+            (
+                replace(me, boot="another", host="elsewhere", pid=4711),
+                "(?s)process 4711 on elsewhere, and this is .*kill",
+            ),
+            (replace(me, space="a container's", pid=innocent.pid), "which is not seen from here"),
+            (replace(me, pid=innocent.pid), "has not said yet which it is"),
+            (replace(me, pid=2**22 + os.getpid()), "has not said yet which it is"),
+        ):
+            write_json(record.folder / "driver.json", asdict(holder))
+            with pytest.raises(Refused, match=said):
+                stop_driver(Record(record.folder))
+        (record.folder / "driver.json").write_text('{"pid": 1, "host": "of an older program"}')
+        with pytest.raises(Refused, match="has not said yet"):
+            stop_driver(Record(record.folder))
+        assert innocent.poll() is None
+        innocent.kill()
     record.release()
     with pytest.raises(Refused, match="not being driven"):
         stop_driver(Record(record.folder))
+
+
+def test_a_driver_says_who_it_is_before_it_asks_the_store_which_may_say_otherwise(tmp_path):
+    class Store(Unshared):
+        def take(self, *, is_new: bool = False) -> None:
+            found.append(lock.driver())
+            write_json(tmp_path / "driver.json", asdict(replace(Holder.here(), pid=4711)))
+
+    found: list[Holder | None] = []
+    lock = DriverLock(tmp_path, Store())
+    assert lock.driver() is None
+    lock.acquire("stsweep run")
+    found.append(lock.driver())
+    assert [(who.pid, who.is_here, who.is_dead) for who in found if who] == [(os.getpid(), True, False)] * 2
+    lock.release()

@@ -16,9 +16,9 @@ import pytest
 
 from sweep.errors import Refused, Unreachable
 from sweep.files import write_json
+from sweep.holder import Holder
 from sweep.object_store import trial as worker
 from sweep.object_store.folder import Fenced
-from sweep.object_store.lease import Holder
 from sweep.object_store.root import await_free, refresh_all, root_folder
 from sweep.object_store.store import StorageFault
 from sweep.object_store.trial import TrialFolder, TrialHome, open_trial
@@ -244,6 +244,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from sweep.files import write_json
+from sweep.holder import Holder
 from sweep.record import Record
 from sweep.object_store.root import root_folder
 from tests.unit.sweep.specs import ABOUT
