@@ -45,20 +45,22 @@ class DriverLock:
             Unreachable: another process drives it; nothing was changed.
             Refused: it is there already at the URI.
         """
-        try:
-            self._lock.acquire(timeout=_READER_S)
-        except Timeout:
-            raise self._held() from None
-        try:
-            self._say_who()
-            self._share.take(is_new=is_new)
-            self._say_who()  # the copy that was taken says who drove it last
-            me = {"pid": os.getpid(), "host": os.uname().nodename, "started": time.time(), "command": command}
-            append_json_line(self._folder / "sessions.jsonl", me)
-            self._share.begin(len(self.sessions()))
-        except BaseException:
-            self._lock.release()
-            raise
+        with self._share.alone():
+            try:
+                self._lock.acquire(timeout=_READER_S)
+            except Timeout:
+                raise self._held() from None
+            try:
+                self._say_who()
+                self._share.take(is_new=is_new)
+                self._say_who()  # the copy that was taken says who drove it last
+                me = {"pid": os.getpid(), "host": os.uname().nodename, "started": time.time(), "command": command}
+                append_json_line(self._folder / "sessions.jsonl", me)
+                self._share.begin(len(self.sessions()))
+            except BaseException:
+                self._share.release()
+                self._lock.release()
+                raise
 
     def _say_who(self) -> None:
         write_json(self._folder / "driver.json", asdict(Holder.here()))
