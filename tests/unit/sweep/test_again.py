@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from sweep import again
 from sweep.again import run_or_resume
 from sweep.driver_lock import DriverLock
 from sweep.errors import Refused
@@ -61,6 +64,26 @@ def test_a_folder_whose_driver_lives_stays(tmp_path):
     assert "exists" in problems(tmp_path / "root", tmp_path)
     assert (folder / "trials").exists()
     lock.release()
+
+
+@pytest.mark.parametrize("is_held", [True, False])
+def test_a_sweep_that_is_made_between_the_look_and_the_removal_stays(tmp_path, monkeypatch, is_held):
+    """Another command took the lock in that moment, and holds it still or has let it go again."""
+    folder = tmp_path / "root" / "s"
+    folder.mkdir(parents=True)
+    other = DriverLock(folder)
+
+    def lock_late(path: Path, **options: bool) -> FileLock:
+        other.acquire("stsweep run")
+        if not is_held:
+            (folder / "sweep.json").write_text("{}")
+            other.release()
+        return FileLock(path, **options)
+
+    monkeypatch.setattr(again, "FileLock", lock_late)
+    assert "exists already" in problems(tmp_path / "root", tmp_path)
+    assert (folder / "sessions.jsonl").exists()
+    other.release()
 
 
 def test_only_a_sweep_that_is_driven_here_is_stopped(tmp_path):
