@@ -18,8 +18,9 @@ from sweep.doctor.judge import LEVELS, Line, judge_clock, judge_machine, judge_o
 from sweep.doctor.surroundings import hub_line, root_line, token_line, tracking_lines
 from sweep.driver import RELIED_ON, ray_session
 from sweep.errors import Exit, Refused, Unreachable
+from sweep.meeting import meeting_in
 from sweep.nodes import Answer, Node, ask_nodes, nodes_now
-from sweep.object_store.root import uri_of
+from sweep.object_store.store import StorageFault
 from sweep.shared_storage import find_unshared
 
 _ROUNDS = 3
@@ -123,23 +124,25 @@ def _nodes(here: Facts, root: Path, timeout_s: float) -> Iterator[Line]:
     answers = ask_nodes(collect, str(root), nodes=nodes, timeout_s=timeout_s)
     cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
     yield Line("ok", "cluster", "here", f"{len(nodes)} nodes: {cpus:g} CPUs, {gpus:g} GPUs")
-    if uri_of(root) is None:  # else every node has a copy of its own
-        yield from _shared(root, [answer.node for answer in answers if answer.value is not None], timeout_s)
+    yield from _shared(root, [answer.node for answer in answers if answer.value is not None], timeout_s)
     for answer in answers:
         yield from _node(answer, here)
 
 
 def _shared(root: Path, nodes: Sequence[Node], timeout_s: float) -> Iterator[Line]:
     """Whether the root is one folder on all nodes; of nodes that do not answer their own line says it."""
+    meeting = meeting_in(existing(root))
     try:
-        problems, _ = find_unshared(existing(root), [], nodes, timeout_s)
+        problems, _ = find_unshared(meeting, [], nodes, timeout_s)
+    except StorageFault as fault:
+        yield Line("bad", "shared root", "here", str(fault.problems[0]), fault.next)
+        return
     except OSError as error:
         yield Line("bad", "shared root", "here", f"{root} cannot be written: {error.strerror}", "another --root")
         return
-    remedy = "--root at a path that every node sees (NFS), or at a URI (s3://BUCKET/FOLDER)"
-    yield from (Line("bad", "shared root", "here", problem.message, remedy) for problem in problems)
+    yield from (Line("bad", "shared root", "here", problem.message, meeting.remedy) for problem in problems)
     if not problems:
-        yield Line("ok", "shared root", "here", f"{existing(root)} is the same folder on every node")
+        yield Line("ok", "shared root", "here", f"{meeting.shared} is the same on every node")
 
 
 def _node(answer: Answer[Facts], here: Facts) -> Iterator[Line]:
