@@ -50,6 +50,9 @@ class DriverLock:
                 self._lock.acquire(timeout=_READER_S)
             except Timeout:
                 raise self._held() from None
+            except FileNotFoundError:  # `run --or-resume` took a folder just made for what a killed driver had left
+                problem = Problem("was removed by another command in this moment", str(self._folder))
+                raise Unreachable([problem], next="the same command") from None
             try:
                 self._say_who()
                 self._share.take(is_new=is_new)

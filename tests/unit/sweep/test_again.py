@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import threading
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,11 +15,12 @@ from filelock import FileLock
 from sweep import again
 from sweep.again import run_or_resume
 from sweep.driver_lock import DriverLock
-from sweep.errors import Refused
+from sweep.errors import Refused, Unreachable
 from sweep.files import write_json
 from sweep.holder import Holder
 from sweep.object_store.sweep import Unshared
 from sweep.record import Record
+from sweep.root import make_folder
 from sweep.stop import stop_driver
 from tests.unit.sweep.specs import ABOUT, load
 
@@ -84,6 +87,25 @@ def test_a_sweep_that_is_made_between_the_look_and_the_removal_stays(tmp_path, m
     assert "exists already" in problems(tmp_path / "root", tmp_path)
     assert (folder / "sessions.jsonl").exists()
     other.release()
+
+
+def test_who_made_a_folder_that_is_removed_before_it_has_the_lock_is_told(tmp_path, monkeypatch):
+    """Of two `--or-resume` at once; what the other one makes there then is not touched."""
+
+    def make_and_lose(root: Path, name: str) -> Path:
+        folder = make_folder(root, name)
+        (lock := FileLock(folder / "lock")).acquire()
+
+        def remove() -> None:
+            shutil.rmtree(folder)
+            lock.release()
+
+        threading.Timer(0.1, remove).start()
+        return folder
+
+    monkeypatch.setattr("sweep.record.make_folder", make_and_lose)
+    with pytest.raises(Unreachable, match="removed by another command"):
+        Record.create(tmp_path, "s", "", ABOUT)
 
 
 def test_only_a_sweep_that_is_driven_here_is_stopped(tmp_path):
