@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep.driver_lock import DriverLock
+from filelock import FileLock, Timeout
+
 from sweep.object_store.root import await_free, refresh
 from sweep.root import sweep_names
 from sweep.run import resume, run
@@ -50,8 +52,15 @@ def _remove_torn(folder: Path) -> None:
 
     A folder with anything else in it stays, and so does one whose driver lives: `run` then refuses the name.
     """
-    if not folder.is_dir() or DriverLock(folder).is_held():
+    if not _is_torn(folder):
         return
+    with suppress(Timeout), FileLock(folder / "lock", blocking=False):
+        if _is_torn(folder):  # still: another command may have made a sweep of it before the lock was had
+            shutil.rmtree(folder)
+
+
+def _is_torn(folder: Path) -> bool:
+    if not folder.is_dir():
+        return False
     entries = {entry.name for entry in folder.iterdir() if not _TORN.fullmatch(entry.name)}
-    if entries <= _BEFORE_IT_IS_ONE and not any((folder / "trials").glob("*")):
-        shutil.rmtree(folder)
+    return entries <= _BEFORE_IT_IS_ONE and not any((folder / "trials").glob("*"))

@@ -16,7 +16,7 @@ from __future__ import annotations
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -32,8 +32,6 @@ from sweep.trial_folder import SupersededError, check_newest, checkpoint_fault, 
 from sweep.trial_record import BUSY, FLOOR, NO_MEMORY, Row, RowLog, TrialState, busy_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from evaluation.pairs import Pairs
     from model.ranks import Ranks
     from model.training import Progress
@@ -158,8 +156,10 @@ class _Attempt:
         if self._last_scored is not None and self._last_scored.is_end:
             self._tell(self._last_scored)  # the process died before Tune heard of it
             return
-        if self._ranks.agree((self._folder / NO_MEMORY).exists):
-            raise NoMemoryError((self._folder / NO_MEMORY).read_text(encoding="utf-8").strip())
+        no_memory = self._folder / NO_MEMORY  # the first rank's alone, where the record is at a URI
+        if self._ranks.agree(no_memory.exists):
+            why = no_memory.read_text(encoding="utf-8").strip() if self._ranks.is_first else ""
+            raise NoMemoryError(self._ranks.from_first(why))
         last: Progress | None = None
         try:
             pairs = load_pairs(self._job.task, self._job.split, self._job.data_dir)
@@ -242,9 +242,7 @@ class _Attempt:
             busy_seconds=self._watch.busy(),
             started=self._watch.started,
             time=time.time(),
-            **self._reached,
-            **asdict(found),
-            **at_end,
+            **(self._reached | asdict(found) | at_end),
         )
 
     def _next_index(self) -> int:

@@ -1,4 +1,4 @@
-"""Who drives a sweep: one process at a time, known by host and pid, and how long all of them have driven it.
+"""Who drives a sweep: one process at a time, known by its `Holder`, and how long all of them have driven it.
 
 The lock is the kernel's: it goes with its process, however that ends, so a killed driver leaves no lock behind. Of a
 sweep whose root is a URI it is the lock of this machine, and a lease at the URI that of all
@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import stat
 import time
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from sweep.errors import Problem, Unreachable
 from sweep.files import append_json_line, is_locked, read_json, read_json_lines, write_json
+from sweep.holder import Holder
 from sweep.object_store.sweep import Unshared
 from sweep.root import argument
 
@@ -42,19 +45,28 @@ class DriverLock:
             Unreachable: another process drives it; nothing was changed.
             Refused: it is there already at the URI.
         """
-        try:
-            self._lock.acquire(timeout=_READER_S)
-        except Timeout:
-            raise self._held() from None
-        try:
-            self._share.take(is_new=is_new)
-        except BaseException:
-            self._lock.release()
-            raise
-        me = {"pid": os.getpid(), "host": os.uname().nodename, "started": time.time(), "command": command}
-        write_json(self._folder / "driver.json", me)
-        append_json_line(self._folder / "sessions.jsonl", me)
-        self._share.begin(len(self.sessions()))
+        with self._share.alone():
+            try:
+                self._lock.acquire(timeout=_READER_S)
+            except Timeout:
+                raise self._held() from None
+            except FileNotFoundError:  # `run --or-resume` took a folder just made for what a killed driver had left
+                problem = Problem("was removed by another command in this moment", str(self._folder))
+                raise Unreachable([problem], next="the same command") from None
+            try:
+                self._say_who()
+                self._share.take(is_new=is_new)
+                self._say_who()  # the copy that was taken says who drove it last
+                me = {"pid": os.getpid(), "host": os.uname().nodename, "started": time.time(), "command": command}
+                append_json_line(self._folder / "sessions.jsonl", me)
+                self._share.begin(len(self.sessions()))
+            except BaseException:
+                self._share.release()
+                self._lock.release()
+                raise
+
+    def _say_who(self) -> None:
+        write_json(self._folder / "driver.json", asdict(Holder.here()))
 
     def release(self) -> None:
         """Let go of the sweep; the end of this driver's time is noted beside its start."""
@@ -69,17 +81,21 @@ class DriverLock:
         """Whether a driver holds the sweep now, in this process or another."""
         return self._lock.is_locked or is_locked(self._folder / "lock") or self._share.is_held_elsewhere()
 
-    def driver(self) -> dict[str, Any]:
-        """Who holds the sweep, or held it last: `pid` and `host`, both "?" where nobody has yet."""
-        path = self._folder / "driver.json"
-        who: dict[str, Any] = read_json(path) if path.exists() else {"pid": "?", "host": "?"}
-        return who
+    def driver(self) -> Holder | None:
+        """Who holds the sweep, or held it last, if whoever holds it now has not said yet who it is.
+
+        None where nobody has said it, or only an older program.
+        """
+        with suppress(FileNotFoundError, TypeError):
+            return Holder(**read_json(self._folder / "driver.json"))
+        return None
 
     def _held(self) -> Unreachable:
         who = self.driver()
+        process, kill = (f"process {who.pid} on {who.host}", f"kill {who.pid}") if who else ("another process", "kill")
         return Unreachable(
-            [Problem(f"is driven by process {who['pid']} on {who['host']}; nothing was changed", str(self._folder))],
-            next=f"wait for it (stsweep status {argument(self._folder)}), or end it there: kill {who['pid']}",
+            [Problem(f"is driven by {process}; nothing was changed", str(self._folder))],
+            next=f"wait for it (stsweep status {argument(self._folder)}), or end it there: {kill}",
         )
 
     def sessions(self) -> list[dict[str, Any]]:

@@ -38,7 +38,7 @@ from typing import Any
 
 from sweep.driver_lock import DriverLock, why_unsafe
 from sweep.errors import Problem, Refused
-from sweep.files import read_json, repair_lines, write_json, write_whole
+from sweep.files import is_locked, read_json, repair_lines, write_json, write_whole
 from sweep.object_store.root import refresh, share_of
 from sweep.record_faults import check_facts, check_numbers
 from sweep.root import argument, make_folder, no_such_sweep, sweep_names
@@ -89,7 +89,8 @@ class Record:
         try:
             record._lock.acquire(str(about.get("command", "")), is_new=True)
         except Refused:  # another machine had the name at the same URI
-            shutil.rmtree(folder)
+            if record.share.uri is not None and not is_locked(folder / "lock"):
+                shutil.rmtree(folder, ignore_errors=True)
             raise
         (folder / "trials").mkdir()
         write_whole(folder / "spec.yaml", spec_yaml)
@@ -154,8 +155,7 @@ class Record:
 
     @property
     def about(self) -> dict[str, Any]:
-        about: dict[str, Any] = read_json(self.folder / "sweep.json")
-        return about
+        return dict(read_json(self.folder / "sweep.json"))
 
     def write_spec(self, spec_yaml: str) -> None:
         """Replace the resolved spec, whose places or limits have changed."""

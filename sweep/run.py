@@ -278,7 +278,7 @@ def _drive(
         record.change(slots=now or None)
         print(f"{cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs: {now} trials at once; preparing", file=sys.stderr)
         if address is not None:
-            check_shared(spec, None if record.share.place else record.folder.resolve(), record.argument)
+            check_shared(spec, record.folder.resolve(), record.argument)
         job = job_of(spec, pause=record.pause_file.resolve(), trust_remote_code=trust_remote_code)
         prepare_sweep(spec, record, job)
         # Not before: what fails until here can be typed again.

@@ -141,10 +141,8 @@ class Bridge(Searcher):
         if trial_id not in self._numbers:
             return  # Tune may tell an end twice
         self._end(self._numbers[trial_id], error=error)
-        del (
-            self._numbers[trial_id],
-            self._open[trial_id],
-        )  # not before: what could not be written is told again, as an error
+        # Not before: what could not be written is told again, as an error.
+        del self._numbers[trial_id], self._open[trial_id]
 
     def _end(self, number: int, *, error: bool) -> None:
         self._record.share.take_back(number)

@@ -19,7 +19,9 @@ from sweep.doctor.judge import LEVELS, Line, judge_clock, judge_machine, judge_o
 from sweep.doctor.surroundings import hub_line, root_line, token_line, tracking_lines
 from sweep.driver import RELIED_ON, ray_session
 from sweep.errors import Exit, Refused, Unreachable
+from sweep.meeting import meeting_in
 from sweep.nodes import Answer, Node, ask_nodes, nodes_now
+from sweep.object_store.root import root_folder
 from sweep.object_store.uri import is_uri
 from sweep.shared_storage import find_unshared
 
@@ -92,7 +94,7 @@ def examine(address: str | None, root: str, *, timeout_s: float = 30.0) -> Exami
             raise Unreachable([problem], next="ray status, on the head")
         if cluster is not None:
             with TemporaryDirectory(prefix="stsweep-doctor-") as scratch, ray_session(cluster, Path(scratch) / "code"):
-                lines += _nodes(facts, folder, timeout_s)
+                lines += _nodes(facts, root, folder, timeout_s)
     except Refused as refused:
         bad = [Line("bad", "cluster", "here", each.message, each.remedy or refused.next) for each in refused.problems]
         return Examination(cluster, (*lines, *bad), is_reachable=not isinstance(refused, Unreachable))
@@ -115,29 +117,31 @@ def _here(root: str, folder: Path | None) -> tuple[Facts, list[Line]]:
         return facts, [*lines, *(line for answer in answers for line in answer.result())]
 
 
-def _nodes(here: Facts, root: Path | None, timeout_s: float) -> Iterator[Line]:
+def _nodes(here: Facts, root: str, folder: Path | None, timeout_s: float) -> Iterator[Line]:
     nodes = nodes_now()
     print(f"asking {len(nodes)} nodes", file=sys.stderr)
-    answers = ask_nodes(collect, str(root) if root else None, nodes=nodes, timeout_s=timeout_s)
+    answers = ask_nodes(collect, str(folder) if folder else None, nodes=nodes, timeout_s=timeout_s)
     cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
     yield Line("ok", "cluster", "here", f"{len(nodes)} nodes: {cpus:g} CPUs, {gpus:g} GPUs")
-    if root is not None:
-        yield from _shared(root, [answer.node for answer in answers if answer.value is not None], timeout_s)
+    yield from _shared(root, [answer.node for answer in answers if answer.value is not None], timeout_s)
     for answer in answers:
         yield from _node(answer, here)
 
 
-def _shared(root: Path, nodes: Sequence[Node], timeout_s: float) -> Iterator[Line]:
-    """Whether the root is one folder on all nodes; of nodes that do not answer their own line says it."""
+def _shared(root: str, nodes: Sequence[Node], timeout_s: float) -> Iterator[Line]:
+    """Whether the root is the same on all nodes; of nodes that do not answer their own line says it."""
     try:
-        problems, _ = find_unshared(existing(root), [], nodes, timeout_s)
+        meeting = meeting_in(existing(root_folder(root)))
+        problems, _ = find_unshared(meeting, [], nodes, timeout_s)
+    except Refused as fault:
+        yield Line("bad", "shared root", "here", fault.problems[0].message, fault.next)
+        return
     except OSError as error:
         yield Line("bad", "shared root", "here", f"{root} cannot be written: {error.strerror}", "another --root")
         return
-    remedy = "--root at a path that every node sees (NFS), or at a URI (s3://BUCKET/FOLDER)"
-    yield from (Line("bad", "shared root", "here", problem.message, remedy) for problem in problems)
+    yield from (Line("bad", "shared root", "here", problem.message, meeting.remedy) for problem in problems)
     if not problems:
-        yield Line("ok", "shared root", "here", f"{existing(root)} is the same folder on every node")
+        yield Line("ok", "shared root", "here", f"{meeting.shared} is the same on every node")
 
 
 def _node(answer: Answer[Facts], here: Facts) -> Iterator[Line]:

@@ -8,9 +8,11 @@ import threading
 import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from pathlib import Path
+
+from filelock import FileLock
 
 from sweep.files import write_whole
 from sweep.object_store.lease import Lease
@@ -40,6 +42,10 @@ class SweepCopy:
     @cached_property
     def _store(self) -> Store:
         return open_store(self._uri).folder(self._local.name)
+
+    def alone(self) -> AbstractContextManager[object]:
+        """While the copy is replaced, or a driver becomes one, which alone writes there from then on."""
+        return FileLock(self._local.with_name(f".{self._local.name}.lock"))
 
     def is_there(self) -> bool:
         """Whether there is such a sweep, as far as was last looked."""

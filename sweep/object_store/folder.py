@@ -66,7 +66,7 @@ class SharedFolder:
     ) -> None:
         self.local, self._store, self.only, self._but = local, store, only, but
         self._memory = local / f".{store.path.rpartition('/')[2]}.json"
-        self._writer = 0
+        self.writer = 0
         self._number = self._tried = (0, 0)
         self._files: dict[str, dict[str, Any]] = {}
         self._here: dict[str, list[int]] = {}
@@ -167,7 +167,7 @@ class SharedFolder:
 
     def write_as(self, writer: int) -> None:
         """Begin to write under a number that is higher than every earlier writer's; enough where all are texts."""
-        self._writer = writer
+        self.writer = writer
 
     def claim(self, writer: int) -> None:
         """As `write_as`, and older writers remove nothing any more; `pull` afterwards."""
@@ -180,7 +180,7 @@ class SharedFolder:
         Raises:
             Fenced: somebody has claimed the folder since; what was written changes nothing.
         """
-        assert self._writer, "claim it first"
+        assert self.writer, "claim it first"
         files: dict[str, dict[str, Any]] = {}
         sequence = self._next_sequence()
         for path in self._scan():
@@ -192,6 +192,10 @@ class SharedFolder:
             except FileNotFoundError:
                 continue  # replaced or removed by another thread in this moment
         self._publish(files, sequence)
+
+    def highest_writer(self) -> int:
+        """The highest number under which anybody has begun to write; 0 where nobody has."""
+        return max((number[0] for _, number, _ in parsed(self._names())), default=0)
 
     def is_newest(self) -> bool:
         """Whether nobody has written since this writer did."""
@@ -207,7 +211,7 @@ class SharedFolder:
 
         A manifest is written in any case: the folder is from then on what its last claimer read.
         """
-        assert self._writer, "claim it first"
+        assert self.writer, "claim it first"
         kept = {path: entry for path, entry in self._files.items() if not unwanted(path)}
         self._publish(kept, self._next_sequence(), even_if_same=True)
 
@@ -218,8 +222,8 @@ class SharedFolder:
     def _next_sequence(self) -> int:
         """One that was tried is not used again: its manifest may be there, though no answer came."""
         writer, sequence = max(self._number, self._tried)
-        assert writer <= self._writer, "numbers only grow"
-        self._tried = (self._writer, sequence + 1 if writer == self._writer else 1)
+        assert writer <= self.writer, "numbers only grow"
+        self._tried = (self.writer, sequence + 1 if writer == self.writer else 1)
         return self._tried[1]
 
     def _put(self, path: str, sequence: int, place: int) -> dict[str, Any]:
@@ -229,14 +233,14 @@ class SharedFolder:
         if file.stat().st_size <= _TEXT_BYTES:
             with suppress(UnicodeDecodeError):
                 return {"text": file.read_bytes().decode()}
-        name = object_name((self._writer, sequence), place)
+        name = object_name((self.writer, sequence), place)
         count, digest = self._store.upload(name, file)
         return {"object": name, "bytes": count, "sha256": digest}
 
     def _publish(self, files: dict[str, dict[str, Any]], sequence: int, *, even_if_same: bool = False) -> None:
         if files == self._files and not even_if_same:
             return
-        number = (self._writer, sequence)
+        number = (self.writer, sequence)
         manifest = {"format": FORMAT, "files": files}
         self._store.write(manifest_name(number), (json.dumps(manifest, indent=1) + "\n").encode())
         self._number, self._files = number, files
@@ -247,18 +251,11 @@ class SharedFolder:
     def _tidy(self) -> None:
         """Remove what the newest manifest has replaced, unless a newer writer may be reading it."""
         found = list(parsed(self._names()))
-        if max(number[0] for _, number, _ in found) > self._writer:
-            raise Fenced(
-                [
-                    Problem(
-                        f"{STORAGE} has a newer writer for this folder; what this one writes counts no more",
-                        self._store.place,
-                    )
-                ],
-                next="nothing: whoever took it over goes on",
-            )
+        if max(number[0] for _, number, _ in found) > self.writer:
+            why = f"{STORAGE} has a newer writer for this folder; what this one writes counts no more"
+            raise Fenced([Problem(why, self._store.place)], next="nothing: whoever took it over goes on")
         needed = {entry["object"] for entry in self._files.values() if "object" in entry}
-        needed |= {manifest_name(self._number), claim_name(self._writer)}
+        needed |= {manifest_name(self._number), claim_name(self.writer)}
         self._store.remove(name for _, number, name in found if name not in needed and number <= self._number)
 
     def _names(self) -> list[str]:

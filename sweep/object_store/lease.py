@@ -12,14 +12,13 @@ was suspended, or the store away. `CLOCK_BOOTTIME` goes on while a machine sleep
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
+from sweep.holder import Holder
 from sweep.object_store.store import StorageFault, Store, Stored
 
 EXPIRY_S = 60.0
@@ -28,29 +27,6 @@ HELD_S = 45.0
 """Since a holder last renewed; then it gives up. What it had begun to write has the difference to arrive."""
 EVERY_S = 10.0
 """Between two renewals."""
-
-
-@dataclass(frozen=True)
-class Holder:
-    """Whose a lease is. `boot`, `space`, `started` tell a process from another of the same number: the machine's boot,
-    its space of process numbers (a container has its own), and when it began, in clock ticks since the boot."""
-
-    pid: int
-    host: str
-    since: float
-    """Seconds since the epoch, by its own clock; for messages."""
-    boot: str
-    space: str
-    started: str
-
-    @classmethod
-    def here(cls) -> Holder:
-        return cls(os.getpid(), os.uname().nodename, time.time(), _boot(), _space(), _started(os.getpid()) or "")
-
-    @property
-    def is_dead(self) -> bool:
-        """Whether it is a process of this machine that has ended; of another machine nobody knows."""
-        return (self.boot, self.space) == (_boot(), _space()) and _started(self.pid) != self.started
 
 
 @dataclass(frozen=True)
@@ -179,21 +155,3 @@ class Lease:
 
 def _now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def _boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def _space() -> str:
-    return os.readlink("/proc/self/ns/pid")  # noqa: PTH115  its target is no path
-
-
-def _started(pid: int) -> str | None:
-    """When a process began, in clock ticks since the boot; None where there is none, or a zombie alone."""
-    try:
-        said = (Path("/proc") / str(pid) / "stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    fields = said.rpartition(")")[2].split()  # a program's name may hold blanks and brackets
-    return None if fields[0] in "ZX" else fields[19]

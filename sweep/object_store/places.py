@@ -7,8 +7,8 @@
         trials/0007/asked/          what the driver says of a trial: trial.json, end.json, deaths  (SharedFolder)
         trials/0007/trained/        what its worker has: rows, checkpoint, encoder, errors  (SharedFolder)
 
-Who writes has a number: a driver how many there have been before it, a worker its driver's and how many attempts that
-one has begun. So whatever an old driver or a lost worker still writes counts no more (`sweep.object_store.folder`).
+Who writes has a number: a driver one that is above all before it, a worker its driver's and how many attempts that one
+has begun. So whatever an old driver or a lost worker still writes counts no more (`sweep.object_store.folder`).
 """
 
 from __future__ import annotations

@@ -6,8 +6,6 @@ import sys
 import time
 from pathlib import Path
 
-from filelock import FileLock
-
 from model.cache import cache_dir
 from sweep.files import is_locked, write_whole
 from sweep.object_store.copy import SweepCopy
@@ -65,10 +63,10 @@ def refresh(root: Path, name: str) -> None:
     uri, folder = uri_of(root), root / name
     if uri is None:
         return
-    with FileLock(root / f".{name}.lock"):
+    sweep = SweepCopy(folder, uri)
+    with sweep.alone():
         if is_locked(folder / "lock"):
             return
-        sweep = SweepCopy(folder, uri)
         folder.mkdir(exist_ok=True)
         sweep.pull()
         if sweep.is_there():

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from model.cache import sync
-from sweep.errors import Problem, Unreachable
+from sweep.errors import Problem, Refused, Unreachable
 from sweep.files import STORAGE, disk_fault
-from sweep.object_store.uri import place_of
+from sweep.object_store.uri import endpoint_problems, place_of
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -37,6 +37,8 @@ _REFUSED = (
     "PERMISSION_DENIED",
 )
 """In pyarrow's messages, from the AWS SDK and from Google's."""
+_EXPIRED = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "(HTTP status 400) during Head")
+"""An answer to HEAD has no words, so of an expired token only the number is told there."""
 _NO_BUCKET = ("NO_SUCH_BUCKET", "Bucket '")
 _RIGHTS = "s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject"
 
@@ -245,6 +247,11 @@ def _filesystem(uri: str) -> FileSystem:
 
         return arrow.GcsFileSystem(retry_time_limit=timedelta(seconds=30))  # its own is 15 minutes
     given = _given_endpoint(options)
+    if given and (problems := endpoint_problems(given)):
+        raise Refused(
+            [Problem(problem, key="AWS_ENDPOINT_URL") for problem in problems],
+            next="export AWS_ENDPOINT_URL=http://HOST:PORT, or unset it for AWS, then the same command",
+        )
     endpoint = urlsplit(given if given and "://" in given else f"{options.get('scheme', 'https')}://{given}")
     region = options.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     try:
@@ -270,6 +277,10 @@ def _fault(uri: str, said: str) -> StorageFault:
         keys = "export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of a user" if scheme == "s3" else "log in as one"
         problem, kind = f"{STORAGE} may not be used with these credentials", StorageFault
         next = f"{keys} with {_RIGHTS} on {bucket}, then the same command"
+    elif any(each in said for each in _EXPIRED):
+        problem, kind = f"{STORAGE} refuses these credentials: a session token that has expired?", StorageFault
+        next = "export new AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, see that AWS_REGION is that "
+        next += f"of {bucket}, then the same command"
     elif any(each in said for each in _NO_BUCKET):
         problem, kind = f"{STORAGE} has no bucket {bucket!r} at {endpoint_of(uri)}", StorageFault
         next = "create it, or the same command with another --root"

@@ -13,7 +13,7 @@ import shlex
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -48,6 +48,9 @@ class Unshared:
     place: Place | None = None
     lost: str | None = None
     uri: str | None = None
+
+    def alone(self) -> AbstractContextManager[object]:
+        return nullcontext()
 
     def take(self, *, is_new: bool = False) -> None: ...
 
@@ -123,24 +126,31 @@ class SharedSweep(SweepCopy, Unshared):
             )
         self._lease = lease
         (self._local / SNAPSHOT).unlink(missing_ok=True)
-        try:
-            self.pull()
-            if is_new and self.is_there():
-                raise Refused(
-                    [Problem("was made a moment ago; nothing was changed there", self._store.place, key="--name")],
-                    next=f"stsweep run SPEC --name NEW --root {shlex.quote(self._uri)}",
-                )
-        except BaseException:
-            self.release()
-            raise
+        self.pull()
+        if is_new and self.is_there():
+            raise Refused(
+                [Problem("was made a moment ago; nothing was changed there", self._store.place, key="--name")],
+                next=f"stsweep run SPEC --name NEW --root {shlex.quote(self._uri)}",
+            )
 
     def begin(self, session: int) -> None:
-        """Write from now on as the driver of this number; one that has the lease."""
-        self.place = Place(self._uri, self._local.name, session)
-        self._top = driver_folder(self._store, self._local)
-        self._top.write_as(session)
-        paused = self._store.folder("pause")
-        paused.remove(each.name for each in paused.objects())
+        """Write from now on as the driver of this number, or of a higher one; who has the lease.
+
+        An earlier driver may have counted as many and be suspended before it has written anything but its claim.
+
+        Raises:
+            StorageFault: the lease was lost meanwhile.
+        """
+        top = driver_folder(self._store, self._local)
+
+        def claim() -> None:
+            top.claim(max(session, top.highest_writer() + 1))
+            paused = self._store.folder("pause")
+            paused.remove(each.name for each in paused.objects())
+
+        self._do(claim, surely=True)
+        self._top, self.place = top, Place(self._uri, self._local.name, top.writer)
+        self._ending.clear()
         threading.Thread(target=self._follow, name="shared", daemon=True).start()
 
     def watch(self, on_lost: Callable[[str], None]) -> None:
@@ -163,7 +173,8 @@ class SharedSweep(SweepCopy, Unshared):
         if self._may_write():
             try:
                 patiently(action, _PATIENCE_S)
-                return
+                if not surely or self._may_write():  # else it may have come too late
+                    return
             except StorageFault as fault:
                 self._lose(fault.problems[0].message)
         if surely:

@@ -11,6 +11,7 @@ from sweep.errors import Problem, Refused, nearest
 SCHEMES = ("s3", "gs", "file")
 _OPTIONS = {"s3": ("region", "endpoint_override", "scheme"), "gs": (), "file": ()}
 """Of pyarrow's own options in a query those that hold no secret."""
+_HTTP = ("http", "https")
 _EXAMPLE = "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or file:///FOLDER"
 
 
@@ -28,8 +29,11 @@ def check_uri(given: str) -> str:
     """
     scheme, _, rest = given.partition("://")
     scheme = scheme.lower()
-    parts = urlsplit(f"{scheme}://{rest}" if scheme in SCHEMES else f"file://{rest}")
     problems = []
+    try:
+        parts = urlsplit(f"{scheme}://{rest}" if scheme in SCHEMES else f"file://{rest}")
+    except ValueError as error:
+        raise _refused([f"it is no URI: {error}; give {_EXAMPLE}"]) from None
     if scheme not in SCHEMES:
         problems.append(f"{scheme}:// is not among {', '.join(SCHEMES)}{nearest(scheme, SCHEMES)}; give {_EXAMPLE}")
     if "@" in parts.netloc:
@@ -41,19 +45,42 @@ def check_uri(given: str) -> str:
         problems.append(f"file://{rest} names no folder from / on; give file:///FOLDER")
     if scheme in ("s3", "gs") and not parts.netloc.rpartition("@")[2]:
         problems.append(f"{scheme}:// names no bucket; give {scheme}://BUCKET/PREFIX")
-    if ".." in parts.path.split("/"):
+    path = unquote(parts.path)
+    if ".." in path.split("/"):
         problems.append("'..' is no folder in a store; give the path without it")
+    if not path.isprintable():
+        problems.append(f"{path!r} holds what cannot be printed; give a path without it")
     allowed = _OPTIONS.get(scheme, ())
-    for name, _ in parse_qsl(parts.query, keep_blank_values=True):
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if scheme == "s3" and name == "scheme" and value not in _HTTP:
+            problems.append(f"?scheme={value} is not among {', '.join(_HTTP)}")
+        if scheme == "s3" and name == "endpoint_override":
+            problems += endpoint_problems(value)
         if scheme in SCHEMES and name not in allowed:
             may = f"allowed: {', '.join(allowed)}" if allowed else f"{scheme}:// has none"
             problems.append(f"?{name}= is no option here{nearest(name, allowed)}; {may}")
     if problems:
-        raise Refused(
-            [Problem(problem, key="--root") for problem in problems], next=f"the same command with --root {_EXAMPLE}"
-        )
+        raise _refused(problems)
     path = re.sub(r"/+", "/", parts.path).rstrip("/")
     return f"{scheme}://{parts.netloc}{path}" + (f"?{parts.query}" if parts.query else "")
+
+
+def endpoint_problems(given: str) -> list[str]:
+    """What is wrong with the address of an S3 server. What may be a secret is not repeated."""
+    try:
+        parts = urlsplit(given if "://" in given else f"https://{given}")
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        return [f"the endpoint is no address: {error}; give http://HOST:PORT"]
+    if parts.scheme not in _HTTP or not host or "@" in parts.netloc:
+        return ["the endpoint is no http:// or https:// address without a key in it; give http://HOST:PORT"]
+    return []
+
+
+def _refused(problems: list[str]) -> Refused:
+    return Refused(
+        [Problem(problem, key="--root") for problem in problems], next=f"the same command with --root {_EXAMPLE}"
+    )
 
 
 def place_of(uri: str) -> tuple[str, str, dict[str, str]]:

@@ -283,12 +283,8 @@ def _drop(schema: Schema, tree: dict[str, Any], error: ValidationError, findings
 
 def _nested(node: Schema, part: str | int) -> Schema | None:
     """The schema of a key, or of an item of a list of mappings; None for what is not told apart."""
-    found: Schema | None
-    if isinstance(part, str):
-        found = node.get("properties", {}).get(part)
-        return found
-    found = node.get("items", {})
-    return found if found and "properties" in found else None
+    found: Schema | None = node.get("properties", {}).get(part) if isinstance(part, str) else node.get("items")
+    return found if isinstance(part, str) or (found and "properties" in found) else None
 
 
 def _parent(tree: dict[str, Any], keys: Sequence[str | int]) -> tuple[dict[str, Any], str]:

@@ -124,9 +124,23 @@ def test_a_root_that_one_node_does_not_share_is_refused_before_any_trial(cluster
 
 
 def test_a_folder_of_the_same_path_on_every_node_does_not_pass_for_a_shared_one(cluster):
-    asked = _ask(cluster, f"print(find_unshared(Path('{cluster.apart / 'twin'}'), [], nodes_now()))")
-    assert "is another folder of the same name on node" in asked
+    asked = _ask(cluster, f"print(find_unshared(meeting_in(Path('{cluster.apart / 'twin'}')), [], nodes_now()))")
+    assert "is another one of the same name: what the driver wrote there is not to be seen on node" in asked
     assert list((cluster.apart / "twin").iterdir()) == [], "nothing is left behind"
+
+
+def test_a_root_at_a_file_uri_that_one_node_does_not_share_is_refused_too(cluster, workshop, stsweep):
+    """Its rows would go to a folder of that node's own, and a trial be judged without them."""
+    spec, root = cluster.spec("unshared", workshop / "corpus.txt", workshop / "encoder"), f"file://{cluster.apart}/twin"
+    where = ("--root", root, "--address", cluster.address)
+    ran = stsweep("run", spec, *where, **cluster.environment)
+    assert ran.returncode == 2, ran.stderr
+    assert f"{root} is another one of the same name" in ran.stderr
+    assert len(re.findall(r"node [0-9a-f]{8} \(", ran.stderr)) == 1, "one node, not both"
+    assert [path for path in (cluster.apart / "twin").rglob("*") if path.is_file()] == [], "the name is free again"
+    asked = stsweep("doctor", *where, "--json", **cluster.environment)
+    (line,) = [line for line in json.loads(asked.stdout)["lines"] if line["check"] == "shared root"]
+    assert (line["level"], "is another one" in line["found"]) == ("bad", True)
 
 
 def test_a_corpus_that_one_node_does_not_have_is_refused_with_its_path(cluster, workshop, stsweep):
@@ -140,7 +154,7 @@ def test_a_corpus_that_one_node_does_not_have_is_refused_with_its_path(cluster, 
 def test_what_all_nodes_share_passes_and_nothing_is_left_behind(cluster, workshop):
     needed = [str(workshop / "corpus.txt"), str(workshop / "encoder")]
     before = set(cluster.shared.iterdir())
-    asked = _ask(cluster, f"print(find_unshared(Path('{cluster.shared}'), {needed}, nodes_now()))")
+    asked = _ask(cluster, f"print(find_unshared(meeting_in(Path('{cluster.shared}')), {needed}, nodes_now()))")
     assert asked.strip() == "([], [])"
     assert set(cluster.shared.iterdir()) - before <= {cluster.shared / "code"}
 
@@ -192,8 +206,8 @@ def _ask(cluster: Cluster, statement: str) -> str:
     """What a driver on the cluster prints."""
     script = (
         "from pathlib import Path\nfrom sweep.doctor.facts import clock\n"
-        "from sweep.driver import ray_session\nfrom sweep.nodes import ask_nodes, nodes_now\n"
-        "from sweep.shared_storage import find_unshared\n"
+        "from sweep.driver import ray_session\nfrom sweep.meeting import meeting_in\n"
+        "from sweep.nodes import ask_nodes, nodes_now\nfrom sweep.shared_storage import find_unshared\n"
         f"with ray_session({cluster.address!r}, Path({str(cluster.shared / 'code')!r})):\n    {statement}"
     )
     asked = subprocess.run(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import boto3
 import pytest
 
 from model.source import find_fault
+from sweep.meeting import DRIVER, StoreMeeting, visit
 from sweep.object_store.folder import Fenced, SharedFolder
 from sweep.object_store.store import open_store
 from sweep.trial_record import best_trial
@@ -202,6 +204,46 @@ def test_the_workers_of_a_cluster_get_the_keys_which_are_written_nowhere(
     assert not list((cache / "trials").glob("*/*/*")), "no worker leaves a folder behind"
 
 
+ASK = """
+import sys
+from pathlib import Path
+import ray
+from sweep.driver import ray_session
+from sweep.meeting import DRIVER, StoreMeeting
+from sweep.nodes import ask_nodes, nodes_now
+from sweep.shared_storage import judge, look
+meeting = StoreMeeting("s3://bucket/asked")
+word = meeting.write(DRIVER)
+with ray_session(sys.argv[1], Path(sys.argv[2])):
+    answers = ask_nodes(look, ray.put(meeting), word, [], nodes=nodes_now(), timeout_s=60)
+(answer,) = answers
+print(answer.fault, judge(answers, meeting.shared, {answer.node.id: meeting.read(answer.node.id)}))
+meeting.end([DRIVER, answer.node.id])
+"""
+
+
+def test_a_node_without_keys_of_its_own_is_asked_with_the_drivers_which_are_written_nowhere(head, tmp_path, storage):
+    ran = subprocess.run(
+        [sys.executable, "-c", ASK, head.address, str(tmp_path / "code")],
+        cwd=HOUSE, env=head.environment | storage.variables, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert ran.stdout == "None []\n", ran.stderr
+    assert storage.names("asked") == []
+    secret = storage.keys["AWS_SECRET_ACCESS_KEY"].encode()
+    files = [file for file in head.folder.rglob("*") if file.is_file() and not file.is_symlink()]
+    assert [str(file) for file in files if secret in file.read_bytes()] == []
+
+
+def test_a_node_that_may_not_use_the_store_is_told_with_the_reason(storage, here):
+    meeting = StoreMeeting(f"s3://{BUCKET}/asked")
+    try:
+        fault, _ = visit(replace(meeting, keys=storage.keys_without_rights), meeting.write(DRIVER), "node")
+        assert "cannot be used (the shared storage may not be used with these credentials)" in fault
+    finally:
+        os.environ.update(storage.keys)
+        meeting.end([DRIVER])
+
+
 PUSH = """
 import sys
 from pathlib import Path
@@ -217,7 +259,7 @@ count = 0
 def stop(frame, event, argument):
     global count
     code = frame.f_code
-    if event == "call" and code.co_filename.endswith("shared/store.py") and code.co_name == moment:
+    if event == "call" and code.co_filename.endswith("object_store/store.py") and code.co_name == moment:
         count += 1
         if count == times:
             print("stopped", flush=True)

@@ -4,19 +4,21 @@ from pathlib import Path
 
 import pytest
 
+from sweep.meeting import DRIVER, FolderMeeting, StoreMeeting, meeting_in, visit
 from sweep.nodes import Answer, Node, alive
+from sweep.object_store.root import root_folder
 from sweep.shared_storage import Seen, can_run, judge, needed_paths
 from sweep.spec.sweep_spec import SweepSpec, load_spec
 
-ROOT = Path("/data/sweeps/first")
+ROOT = "/data/sweeps/first"
 
 
 def node(number: int, cpus: float = 4, gpus: float = 0) -> Node:
     return Node(id=f"{number:08x}" * 7, address=f"10.0.0.{number}", host=f"gpu{number}", cpus=cpus, gpus=gpus)
 
 
-def answer(number: int, folder: str | None = None, word: str | None = "word", missing: tuple[str, ...] = ()):
-    return Answer(node(number), Seen(folder, word, missing))
+def answer(number: int, fault: str | None = None, word: str | None = "word", missing: tuple[str, ...] = ()):
+    return Answer(node(number), Seen(fault, word, missing))
 
 
 def words(*numbers: int) -> dict[str, str]:
@@ -39,14 +41,53 @@ def test_one_problem_a_path_names_its_nodes():
 @pytest.mark.parametrize("there", [{}, {node(1).id: "another"}])
 def test_what_a_node_wrote_and_the_driver_does_not_find_went_to_another_folder(there):
     (problem,) = judge([answer(1)], ROOT, there)
-    assert "is another folder" in problem.message
+    assert "is another one" in problem.message
     assert "gpu1" in problem.message
 
 
-def test_without_a_folder_only_paths_are_looked_for():
-    """A record at a URI has no folder that workers write to."""
-    (problem,) = judge([answer(1, word=None, missing=("/corpus.txt",))], None, {})
-    assert problem.message.startswith("/corpus.txt")
+@pytest.fixture(params=["folder", "uri"])
+def shared(request, tmp_path, monkeypatch) -> tuple[Path, Path]:
+    """A folder, and the one by which the driver calls it, or its URI."""
+    monkeypatch.setenv("STSWEEP_CACHE", str(tmp_path / "cache"))
+    there = tmp_path / "there"
+    there.mkdir()
+    return there, there if request.param == "folder" else root_folder(f"file://{there}") / "first"
+
+
+def test_driver_and_node_read_one_another_and_leave_nothing_behind(shared):
+    there, folder = shared
+    meeting = meeting_in(folder)
+    fault, written = visit(meeting, meeting.write(DRIVER), "node")
+    assert (fault, meeting.read("node")) == (None, written)
+    assert written is not None
+    meeting.end([DRIVER, "node"])
+    assert list(there.iterdir()) == []
+
+
+def test_a_folder_of_the_nodes_own_is_found_out_though_its_path_is_right(shared):
+    there, folder = shared
+    meeting = meeting_in(folder)
+    word = meeting.write(DRIVER)
+    there.rename(there.with_name("elsewhere"))
+    fault, written = visit(meeting, word, "node")
+    assert ("is not there" in fault or "has no folder" in fault, written) == (True, None)
+    there.mkdir()
+    fault, written = visit(meeting, word, "node")
+    assert ("is another one of the same name" in fault, written) == (True, None)
+    meeting.write(DRIVER)
+    assert "is another one of the same name" in visit(meeting, word, "node")[0]
+
+
+def test_a_node_that_may_not_write_there_says_why():
+    meeting = FolderMeeting(Path("/proc/self"), "environ")  # a file that is there, of a name that is no folder
+    assert visit(meeting, "word", "node") == ("cannot be used: Not a directory", None)
+
+
+def test_keys_go_along_and_are_in_no_message(monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "tell-nobody")
+    meeting = StoreMeeting("s3://bucket/a")
+    assert meeting.keys["AWS_SECRET_ACCESS_KEY"] == "tell-nobody"
+    assert "tell-nobody" not in repr(meeting)
 
 
 def test_a_node_that_does_not_answer_is_not_accused():

@@ -9,9 +9,11 @@ import math
 import os
 import shutil
 import socket
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -28,9 +30,11 @@ from model.checkpoint import load_checkpoint
 from model.config import POOLING_DEPTH, TrainConfig
 from model.encoder import Encoder, load_encoder, saved_config
 from model.errors import InputError
+from model.ranks import Ranks
 from sweep.attempt import attempt
 from sweep.breaks import Breaks
 from sweep.deaths import deaths_of
+from sweep.no_score import NoMemoryError
 from sweep.trial import Job, run_trial
 from sweep.trial_record import FLOOR, Row, RowLog, busy_seconds
 from tests.tiny import tiny_encoder_folder
@@ -656,3 +660,38 @@ def test_a_node_that_lacks_the_trials_folder_says_so_in_a_sentence(home, tmp_pat
     assert str(gone) in said
     assert "does not share the sweep's storage" in said
     assert not gone.exists()
+
+
+class Together(Ranks):
+    """Ranks that are threads of this process, each with a folder of its own, as on several nodes."""
+
+    def __init__(self, rank: int, barrier: threading.Barrier, box: list[Any]) -> None:
+        super().__init__(rank, barrier.parties)
+        self._barrier, self._box = barrier, box
+
+    def from_first(self, value: Any) -> Any:
+        if self.is_first:
+            self._box[:] = [value]
+        self._barrier.wait(10)
+        said = self._box[0]
+        self._barrier.wait(10)
+        return said
+
+    def number_of_first(self, number: float) -> float:
+        return float(self.from_first(number))
+
+
+def test_ranks_hear_from_the_first_what_had_no_memory(home, tmp_path):
+    """Where the record is at a URI only the first has what the driver says of the trial."""
+    barrier, box = threading.Barrier(2), []
+    for rank in range(2):
+        (tmp_path / str(rank)).mkdir()
+    (tmp_path / "0" / "no_memory.txt").write_text("killed for memory\n")
+
+    def make(rank: int) -> str:
+        with pytest.raises(NoMemoryError) as raised:
+            attempt(job(home), tmp_path / str(rank), knobs(home), print, ranks=Together(rank, barrier, box))
+        return str(raised.value)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(make, range(2))) == ["killed for memory"] * 2

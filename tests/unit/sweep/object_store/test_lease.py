@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from sweep.object_store.lease import Holder, Lease
+from sweep.holder import Holder
+from sweep.object_store.lease import Lease
 from sweep.object_store.store import Store, open_store
 
 HOME = Path(__file__).parents[4]

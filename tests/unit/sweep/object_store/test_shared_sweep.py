@@ -16,9 +16,10 @@ import pytest
 
 from sweep.errors import Refused, Unreachable
 from sweep.files import write_json
+from sweep.holder import Holder
 from sweep.object_store import trial as worker
-from sweep.object_store.folder import Fenced
-from sweep.object_store.lease import Holder
+from sweep.object_store.copy import SweepCopy
+from sweep.object_store.folder import Fenced, SharedFolder
 from sweep.object_store.root import await_free, refresh_all, root_folder
 from sweep.object_store.store import StorageFault
 from sweep.object_store.trial import TrialFolder, TrialHome, open_trial
@@ -244,6 +245,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from sweep.files import write_json
+from sweep.holder import Holder
 from sweep.record import Record
 from sweep.object_store.root import root_folder
 from tests.unit.sweep.specs import ABOUT
@@ -266,6 +268,61 @@ def test_what_a_killed_driver_had_not_sent_has_not_been(machine, uri, tmp_path):
     record.drive("stsweep resume s")
     assert [trial.number for trial in record.trials()] == [0]
     record.release()
+
+
+def test_no_reader_of_the_same_machine_replaces_what_a_driver_writes(machine, uri, monkeypatch):
+    """A reader that has seen no driver, and what there is, is still reading when one begins."""
+    root = machine("driver")
+    create(root).release()
+    record, is_reading, go = Record.open(root, "s"), threading.Event(), threading.Event()
+
+    class Slow(SweepCopy):
+        def pull(self) -> None:
+            is_reading.set()
+            go.wait(10)
+            super().pull()
+
+    monkeypatch.setattr("sweep.object_store.root.SweepCopy", Slow)
+
+    def drive() -> None:
+        record.drive("stsweep resume s")
+        record.add_trial(0, {}, {})
+
+    reader, driver = threading.Thread(target=refresh_all, args=(root,)), threading.Thread(target=drive)
+    reader.start()
+    is_reading.wait(10)
+    driver.start()
+    driver.join(0.3)
+    go.set()
+    for thread in (reader, driver):
+        thread.join(10)
+    assert record.trial_folder(0).exists()
+    assert len(record.sessions()) == record.share.place.session == 2
+    record.release()
+
+
+def test_two_drivers_have_two_numbers_though_the_first_wrote_nothing_but_its_claim(machine, uri, tmp_path):
+    create(machine("driver")).release()
+    (tmp_path / "there" / "s" / "driver" / "claim-000000000002").touch()  # suspended, and its lease has expired
+    record = Record.open(machine("elsewhere"), "s")
+    record.drive("stsweep resume s")
+    assert (len(record.sessions()), record.share.place.session) == (2, 3)
+    record.release()
+
+
+def test_a_driver_whose_lease_expires_while_it_claims_its_number_does_not_begin(machine, uri, monkeypatch):
+    root = machine("driver")
+    create(root).release()
+    record = Record.open(root, "s")
+
+    def late(folder: SharedFolder, writer: int) -> None:
+        record.share._lease._renewed -= 50
+
+    monkeypatch.setattr(SharedFolder, "claim", late)
+    with pytest.raises(StorageFault, match="not held"):
+        record.drive("stsweep resume s")
+    assert not record.is_driven()
+    assert there(uri, "/lease/") == []
 
 
 def test_a_driver_that_has_lost_its_lease_is_told_and_writes_no_more(machine, uri):

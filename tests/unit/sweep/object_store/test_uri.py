@@ -36,6 +36,12 @@ def test_a_uri_has_one_form(given, kept, path):
         ("s3://bucket/../a", "'..'"),
         ("s3://bucket/a?regoin=x", "did you mean region?"),
         ("gs://bucket/a?region=x", "gs:// has none"),
+        ("gs://[bucket/a", "no URI: Invalid IPv6 URL"),
+        ("s3://bucket/a?scheme=ftp", "?scheme=ftp is not among http, https"),
+        ("s3://bucket/a?endpoint_override=ftp://host", "give http://HOST:PORT"),
+        ("s3://bucket/a?endpoint_override=http://[host", "give http://HOST:PORT"),
+        ("s3://bucket/%2e%2e/a", "'..'"),
+        ("file:///a%00b", "cannot be printed"),
     ],
 )
 def test_what_is_no_root_is_refused_with_what_is_allowed(given, said):
