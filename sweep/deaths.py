@@ -15,9 +15,13 @@ FILE = "deaths.jsonl"
 Kind = Literal["failure", "preemption", "accelerator"]
 """`accelerator`: what a worker said before it ended itself; that death has a line of the driver's too."""
 
-_NODE_IS_GONE = ("its node has died", "node has crashed", "node it was running on is dead", "was preempted")
+_NODE_IS_GONE = (
+    *("its node has died", "node has crashed", "node it was running on is dead", "was preempted"),
+    "The actor is temporarily unavailable",
+)
 """In Ray's messages (`GenErrorMessageFromDeathCause` of its GCS, `NodeDiedError`) of an actor that died with its node:
-taken away by its owner, crashed, or out of reach."""
+taken away by its owner, crashed, or out of reach. The last is `ActorUnavailableError`: the connection broke, and the
+node, which tells at once of a process that died, has told nothing."""
 
 
 @dataclass(frozen=True)

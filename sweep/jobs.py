@@ -178,9 +178,11 @@ class Jobs:
             time.sleep(_POLL_S)
         return f"job {name} is {job.status.value}; the sweep goes on when it is submitted again"
 
-    def commands(self, name: str) -> str:
-        """How to look at a job again, and how to stop it."""
+    def commands(self, name: str, *, has_ended: bool = False) -> str:
+        """How to look at a job again, and how to stop it, or to go on."""
         at = f"{shlex.quote(name)} --address {self.address}"
+        if has_ended:
+            return f"Next: stsweep logs {at}; where trials are left: stsweep submit SPEC --address {self.address}"
         return f"Next: stsweep logs {at} --follow, stsweep status {at}\nto stop it: stsweep stop {at}"
 
     def status_json(self, name: str) -> dict[str, Any]:
@@ -205,7 +207,9 @@ class Jobs:
         if about["exit_code"] is not None:
             lines.append(f"exit code {about['exit_code']}")
         lines += [about["message"]] if about["message"] else []
-        return "\n".join([*lines, *(f"  {line}" for line in about["log"]), self.commands(name)])
+        return "\n".join(
+            [*lines, *(f"  {line}" for line in about["log"]), self.commands(name, has_ended=about["ended"] is not None)]
+        )
 
 
 def exit_of(job: JobDetails) -> Exit:

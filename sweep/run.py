@@ -19,7 +19,7 @@ from sweep.resources import slots
 from sweep.root import check_absolute, check_name, said_place
 from sweep.say import say
 from sweep.shared_storage import check_shared
-from sweep.show import going_on_text, outcome_text
+from sweep.show import begun_text, going_on_text, outcome_text
 from sweep.signals import Signals
 from sweep.spec import check as checks
 from sweep.spec.difference import differences
@@ -240,7 +240,7 @@ def _drive_to_the_end(
             record.discard()
             say(f"nothing had begun, so nothing is kept; again: {command}", sys.stderr)
             return signals.exit
-        text = outcome_text(record, seconds=time.monotonic() - begin, why=why)
+        text = outcome_text(record, seconds=time.monotonic() - begin, why=why, address=address)
         with suppress(OSError):
             record.write_outcome(text)
         _send_the_rest(mirror, signals.exit)
@@ -270,8 +270,7 @@ def _drive(
     more_trials: int,
     trust_remote_code: bool,
 ) -> str | None:
-    say(f"sweep {record.name}: starting Ray; the record is {said_place(record.folder)}", sys.stderr)
-    say(f"Ctrl-C closes it; killed or closed, it goes on by: stsweep resume {record.argument}", sys.stderr)
+    say(begun_text(record, address), sys.stderr)
     with ray_session(address, record.folder / "code", dashboard=needs_dashboard(spec)) as cluster:
         signals.install()
         now = slots(spec.resources, cluster)

@@ -8,12 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweep.cluster import job_has_working_dir
 from sweep.deaths import deaths_of
 from sweep.errors import Problem, Refused
 from sweep.ledger import closed_seconds
 from sweep.object_store.root import refresh_all
 from sweep.record import Record
-from sweep.root import said_root, sweep_names
+from sweep.root import said_place, said_root, sweep_names
 from sweep.table import knob_text, trial_table
 from sweep.trial_record import FLOOR, Row, Trial, best_trial, busy_share, pareto_front
 
@@ -163,13 +164,24 @@ def _front_lines(record: Record) -> list[str]:
     return lines
 
 
-def outcome_text(record: Record, seconds: float, why: str | None = None) -> str:
+def begun_text(record: Record, address: str | None) -> str:
+    """What `run` and `resume` say first: where the record is, and how to go on."""
+    where = "starting Ray" if address is None else f"on the Ray at {address}"
+    on = f" --address {address}" if address else ""
+    again = f"Ctrl-C closes it; killed or closed, it goes on by: stsweep resume {record.argument}{on}"
+    if job_has_working_dir():  # whoever reads it sees a log, on another machine
+        again = "stopped or killed, it goes on when it is submitted again"
+    return f"sweep {record.name}: {where}; the record is {said_place(record.folder)}\n{again}"
+
+
+def outcome_text(record: Record, seconds: float, why: str | None = None, address: str | None = None) -> str:
     """What `stsweep run` says at the end.
 
     Args:
         record: the sweep.
         seconds: how long it was driven this time.
         why: it was closed before its trials were all run; None when it was not.
+        address: of the cluster on which it ran; None for this machine.
     """
     trials, about = record.trials(), record.about
     share = busy_share(trials, about["slots"], closed_seconds(record)) if about["slots"] else None
@@ -180,7 +192,8 @@ def outcome_text(record: Record, seconds: float, why: str | None = None) -> str:
         lines.append(f"closed: {why}; {unfinished} trials unfinished, {waiting} not begun")
         if unfinished or waiting:
             limit = f" --set {why.partition(' ')[0]}=MORE" if why.startswith("stop.") else ""
-            lines.append(f"to go on: stsweep resume {record.argument}{limit}")
+            on = f" --address {address}" if address else ""
+            lines.append(f"to go on: stsweep resume {record.argument}{on}{limit}")
     if share is not None:
         lines.append(
             f"workers busy {share:.2f} of {about['slots']} slots × time (first trial's start to last one's end)"

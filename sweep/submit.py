@@ -86,7 +86,8 @@ def submit(
                 metadata={MARK: root},
                 runtime_env=environment,
             )
-    say(f"submitted as job {name}; Ctrl-C stops following it, not the sweep\n{jobs.commands(name)}", sys.stderr)
+    meanwhile = "; Ctrl-C stops following it, not the sweep" if follow else ""
+    say(f"submitted as job {name}{meanwhile}\n{jobs.commands(name)}", sys.stderr)
     return jobs.follow(name, earlier or 0) if follow else Exit.DONE
 
 

@@ -16,8 +16,8 @@ _EXAMPLE = "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or file:///FOLDER"
 
 
 def is_uri(root: str) -> bool:
-    """Whether a root is a URI; else it is a path."""
-    return "://" in root
+    """Whether a root is a URI, or meant as one; else it is a path."""
+    return "://" in root or root.lower().startswith(tuple(f"{scheme}:/" for scheme in SCHEMES))
 
 
 def check_uri(given: str) -> str:
@@ -27,7 +27,11 @@ def check_uri(given: str) -> str:
         Refused: another scheme, no bucket, a key in it, an option that it may not have; all of them at once. What
             may be a secret is not repeated.
     """
-    scheme, _, rest = given.partition("://")
+    scheme, slashes, rest = given.partition("://")
+    if not slashes:
+        raise _refused(
+            [f"{given.partition(':')[0]}: wants two slashes after it, or three and a folder; give {_EXAMPLE}"]
+        )
     scheme = scheme.lower()
     problems = []
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ray.core.generated.common_pb2 import ActorDiedErrorContext, NodeDeathInfo
-from ray.exceptions import ActorDiedError
+from ray.exceptions import ActorDiedError, ActorUnavailableError
 
 from sweep.deaths import deaths_of, is_preemption, note_death
 
@@ -25,7 +25,10 @@ NODE = ActorDiedError(
 )
 
 
-@pytest.mark.parametrize(("error", "expected"), [(KILLED, False), (NODE, True)])
+AWAY = ActorUnavailableError("The actor is temporarily unavailable: RpcError: RPC error: Socket closed", bytes(16))
+
+
+@pytest.mark.parametrize(("error", "expected"), [(KILLED, False), (NODE, True), (AWAY, True)])
 def test_a_worker_that_was_killed_failed_and_one_whose_node_went_did_not(error, expected):
     assert is_preemption(str(error)) is expected
 
