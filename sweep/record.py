@@ -155,7 +155,7 @@ class Record:
 
     @property
     def about(self) -> dict[str, Any]:
-        return dict(read_json(self.folder / "sweep.json"))
+        return read_json(self.folder / "sweep.json")  # type: ignore[no-any-return]
 
     def write_spec(self, spec_yaml: str) -> None:
         """Replace the resolved spec, whose places or limits have changed."""

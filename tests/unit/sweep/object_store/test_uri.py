@@ -42,9 +42,12 @@ def test_a_uri_has_one_form(given, kept, path):
         ("s3://bucket/a?endpoint_override=http://[host", "give http://HOST:PORT"),
         ("s3://bucket/%2e%2e/a", "'..'"),
         ("file:///a%00b", "cannot be printed"),
+        ("s3:/bucket/a", "s3: wants two slashes after it"),
+        ("file:/a", "file: wants two slashes after it, or three and a folder"),
     ],
 )
 def test_what_is_no_root_is_refused_with_what_is_allowed(given, said):
+    assert is_uri(given), "else a folder of that name would be made"
     with pytest.raises(Refused) as refused:
         check_uri(given)
     assert said in str(refused.value)
