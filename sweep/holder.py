@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+_PROC = Path("/proc")
+"""Linux's; without it `ps` says when a process began."""
 
 
 @dataclass(frozen=True)
 class Holder:
     """Whose a lock or a lease is. `boot`, `space`, `started` tell a process from another of the same number: the
-    machine's boot, its space of process numbers (a container has its own), and when it began, in clock ticks since the
-    boot."""
+    machine's boot, its space of process numbers (a container has its own), and when it began."""
 
     pid: int
     host: str
@@ -38,17 +41,22 @@ class Holder:
 
 
 def _boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    said = _PROC / "sys/kernel/random/boot_id"
+    return said.read_text().strip() if said.exists() else os.uname().nodename
 
 
 def _space() -> str:
-    return os.readlink("/proc/self/ns/pid")  # noqa: PTH115  its target is no path
+    space = _PROC / "self/ns/pid"
+    return os.readlink(space) if space.is_symlink() else ""  # noqa: PTH115  its target is no path
 
 
 def _started(pid: int) -> str | None:
-    """When a process began, in clock ticks since the boot; None where there is none, or a zombie alone."""
+    """When a process began; None where there is none, or a zombie alone."""
+    if not _PROC.joinpath("self").exists():
+        said = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+        return said or None
     try:
-        said = (Path("/proc") / str(pid) / "stat").read_text()
+        said = (_PROC / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = said.rpartition(")")[2].split()  # a program's name may hold blanks and brackets
