@@ -11,21 +11,7 @@ from sweep.placement import NodeSize
 from sweep.resources import Cluster
 from sweep.simulation.analytic import AnalyticWorld
 from sweep.simulation.simulated_sweep import simulate_spec
-from tests.unit.sweep.specs import load
-
-SPEC = """\
-name: s
-train: {budget: {sentences: 6400}}
-search:
-  optim.learning_rate: {low: 1e-5, high: 1e-2, log: true}
-  optim.batch_size: {low: 32, high: 256}
-  loss.temperature: {low: 0.01, high: 0.2, log: true}
-  encoder.pooling: {choices: [avg_last_hidden, concat_last4]}
-sampler: {name: random}
-scheduler: {name: asha, grace: 400, reduction_factor: 4}
-objective: {task: demo, split: dev}
-trials: 12
-"""
+from tests.unit.sweep.specs import ANALYTIC, load
 
 
 def _overlapping(trials):
@@ -42,7 +28,7 @@ def _overlapping(trials):
 def test_five_hundred_and_twelve_trials_at_once_lie_on_sixty_four_nodes_of_eight_gpus(tmp_path):
     changes = ("trials=600", "resources.gpus_per_worker=1")
     outcome = simulate_spec(
-        load(tmp_path, SPEC, *changes),
+        load(tmp_path, ANALYTIC, *changes),
         AnalyticWorld((6400,)),
         slots=1,
         seed=0,
@@ -59,13 +45,15 @@ def test_five_hundred_and_twelve_trials_at_once_lie_on_sixty_four_nodes_of_eight
 def test_trials_of_several_workers_wait_for_room_for_all_of_them(tmp_path):
     changes = ("trials=30", "resources.gpus_per_worker=1", "resources.workers=3")
     cluster = Cluster((NodeSize(8, 4), NodeSize(8, 4)))
-    outcome = simulate_spec(load(tmp_path, SPEC, *changes), AnalyticWorld((6400,)), slots=1, seed=0, cluster=cluster)
+    outcome = simulate_spec(
+        load(tmp_path, ANALYTIC, *changes), AnalyticWorld((6400,)), slots=1, seed=0, cluster=cluster
+    )
     assert all(len(trial.places) == 3 for trial in outcome.trials)
     overlapping, by_gpu = _overlapping(outcome.trials)
     assert not overlapping
     assert {node for node, _ in by_gpu} == {0, 1}
     with pytest.raises(Refused, match="9 workers at once and there is room for 8"):
         simulate_spec(
-            load(tmp_path, SPEC, *changes, "resources.workers=9"),
+            load(tmp_path, ANALYTIC, *changes, "resources.workers=9"),
             AnalyticWorld((6400,)), slots=1, seed=0, cluster=cluster,
         )  # fmt: skip

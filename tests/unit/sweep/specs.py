@@ -37,6 +37,20 @@ resources: {cpus_per_worker: 1, gpus_per_worker: 0, concurrent: null}
 data_dir: null
 tracking_uri: null
 """
+ANALYTIC = """\
+name: s
+train: {budget: {sentences: 6400}}
+search:
+  optim.learning_rate: {low: 1e-5, high: 1e-2, log: true}
+  optim.batch_size: {low: 32, high: 256}
+  loss.temperature: {low: 0.01, high: 0.2, log: true}
+  encoder.pooling: {choices: [avg_last_hidden, concat_last4]}
+sampler: {name: random}
+scheduler: {name: asha, grace: 400, reduction_factor: 4}
+objective: {task: demo, split: dev}
+trials: 12
+"""
+"""Of knobs that `AnalyticWorld` knows."""
 SMALL = "name: s\nobjective: {task: demo}\ntrials: 3\n"
 
 

@@ -25,21 +25,8 @@ from sweep.simulation.show import simulation_json, simulation_text, simulations
 from sweep.simulation.simulated_sweep import passing_record, simulate_spec, with_sampler_seed
 from sweep.spec.sweep_spec import load_spec, rungs
 from sweep.trial_record import FLOOR, RowLog
-from tests.unit.sweep.specs import load, new_record, row, write_trial
+from tests.unit.sweep.specs import ANALYTIC, load, new_record, row, write_trial
 
-SPEC = """\
-name: s
-train: {budget: {sentences: 6400}}
-search:
-  optim.learning_rate: {low: 1e-5, high: 1e-2, log: true}
-  optim.batch_size: {low: 32, high: 256}
-  loss.temperature: {low: 0.01, high: 0.2, log: true}
-  encoder.pooling: {choices: [avg_last_hidden, concat_last4]}
-sampler: {name: random}
-scheduler: {name: asha, grace: 400, reduction_factor: 4}
-objective: {task: demo, split: dev}
-trials: 12
-"""
 PAPER_GRID = """\
 name: p
 train: {optim: {learning_rate: 1e-5}, budget: {sentences: 2560000}}
@@ -65,7 +52,7 @@ def facts(outcome: Outcome) -> list[tuple[object, ...]]:
 
 
 def test_the_same_seeds_simulate_the_same_sweep_and_each_seed_matters(tmp_path):
-    spec, world = load(tmp_path, SPEC), AnalyticWorld()
+    spec, world = load(tmp_path, ANALYTIC), AnalyticWorld()
     first, again = (simulate_spec(spec, world, slots=2, seed=0) for _ in range(2))
     assert facts(first) == facts(again)
     assert facts(simulate_spec(spec, world, slots=2, seed=1)) != facts(first)
@@ -75,7 +62,7 @@ def test_the_same_seeds_simulate_the_same_sweep_and_each_seed_matters(tmp_path):
 @pytest.mark.parametrize("slots", [1, 8])
 def test_a_cost_limit_is_kept_to_within_one_evaluation_whatever_the_number_of_slots(tmp_path, slots):
     """What the trials have used since their last reports counts too: with eight slots it is eight times as much."""
-    spec, world = load(tmp_path, SPEC, "trials=300", "stop.cost=1", "resources.cost_per_hour=10"), AnalyticWorld()
+    spec, world = load(tmp_path, ANALYTIC, "trials=300", "stop.cost=1", "resources.cost_per_hour=10"), AnalyticWorld()
     outcome = simulate_spec(spec, world, slots=slots, seed=1)
     seconds = world.run(outcome.trials[0].knobs, 1).seconds
     longest = max(after - before for before, after in itertools.pairwise((0.0, *seconds)))
@@ -90,7 +77,7 @@ def test_quasi_random_points_fill_a_space_whose_knobs_wait_for_another(tmp_path)
         "  encoder.pooling: {choices: [cls, avg_last4]}\n"
         "  loss.temperature: {low: 0.01, high: 0.2, log: true, when: {encoder.pooling: [cls, avg_last4]}}\n"
     )
-    text = SPEC.partition("search:\n")[0] + "search:\n" + search + "sampler: {name: qmc}\ntrials: 32\n"
+    text = ANALYTIC.partition("search:\n")[0] + "search:\n" + search + "sampler: {name: qmc}\ntrials: 32\n"
     text += "objective: {task: demo, split: dev}\nscheduler: {name: none}\n"
     points = [
         trial.knobs for trial in simulate_spec(load(tmp_path, text), AnalyticWorld((6400,)), slots=1, seed=0).trials
@@ -105,7 +92,7 @@ def quarters(values: list[float]) -> list[int]:
 
 
 def test_the_record_of_a_simulated_sweep_says_what_the_outcome_says(tmp_path):
-    spec, world = load(tmp_path, SPEC), AnalyticWorld()
+    spec, world = load(tmp_path, ANALYTIC), AnalyticWorld()
     with passing_record(spec, world) as record:
         searcher, scheduler, _ = make_bridge(spec, record)
         outcome = simulate(searcher, scheduler, world, slots=3, seed=0, record=record)
@@ -148,13 +135,13 @@ def test_a_target_ends_a_simulated_sweep_and_what_runs_is_interrupted(tmp_path):
 )
 def test_what_a_world_does_not_know_is_refused_with_what_it_has(tmp_path, world, overrides, said):
     with pytest.raises(Refused) as refused:
-        world_of(load(tmp_path, SPEC, *overrides), world)
+        world_of(load(tmp_path, ANALYTIC, *overrides), world)
     for part in said:
         assert part in str(refused.value)
 
 
 def test_simulations_are_told_by_seed_and_for_a_person(tmp_path):
-    found = simulations(load(tmp_path, SPEC, "sampler.seed=5"), "analytic", seeds=2, slots=2)
+    found = simulations(load(tmp_path, ANALYTIC, "sampler.seed=5"), "analytic", seeds=2, slots=2)
     told = simulation_json(found)
     assert [each["seed"] for each in told["seeds"]] == [5, 6]
     assert told["most_sentences"] == 12 * 6400
@@ -167,7 +154,7 @@ def test_simulations_are_told_by_seed_and_for_a_person(tmp_path):
 @pytest.mark.parametrize("noise", [-0.1, math.nan, math.inf, 1e6])
 def test_a_noise_that_is_no_standard_deviation_of_a_score_is_refused(tmp_path, noise):
     with pytest.raises(Refused, match=r"--noise: .*give 0 to 100 points"):
-        world_of(load(tmp_path, SPEC), "analytic", noise)
+        world_of(load(tmp_path, ANALYTIC), "analytic", noise)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +162,7 @@ def test_a_noise_that_is_no_standard_deviation_of_a_score_is_refused(tmp_path, n
     [
         (STUDENT_SPEC, "student", {"optim.learning_rate": 1e-4, "loss.contrastive_weight": 0.1}, 0.0),
         (PAPER_GRID, "paper", {"optim.learning_rate": 1e-5}, 1.02),
-        (SPEC, "analytic", {"optim.learning_rate": 1e-4}, 0.3),
+        (ANALYTIC, "analytic", {"optim.learning_rate": 1e-4}, 0.3),
     ],
 )
 def test_every_world_scatters_by_the_noise_that_it_is_given_and_else_by_its_own(tmp_path, spec, world, knobs, own):
