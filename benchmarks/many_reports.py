@@ -22,7 +22,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sweep.record import Record
+from scaling import new_record
+
 from sweep.searcher import make_bridge
 from sweep.simulation.analytic import AnalyticWorld
 from sweep.simulation.clock import Clock, simulate
@@ -85,7 +86,7 @@ class Steady:
 def replay(spec: SweepSpec, folder: Path, database: Path, slots: int, every: float, seconds: float) -> None:
     """Run the sweep, print the backlogs, and how long after the last report nothing is left."""
     world, clock = Steady(rungs(spec), every), RealClock()
-    record = _record(spec, folder)
+    record = new_record(spec, folder)
     mirror = Mirror(record, spec.tracking_uri or "")
     mirror.start()
     follower = Follower(record, PlainLines(len(world.rungs), lambda: None, io.StringIO()))
@@ -144,19 +145,6 @@ def _rows(database: Path) -> int:
     """Scores in the server's database."""
     with sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=30) as store:
         return int(store.execute("SELECT count(*) FROM metrics WHERE key = 'score'").fetchone()[0])
-
-
-def _record(spec: SweepSpec, folder: Path) -> Record:
-    about = {
-        "objective": "none",
-        "rungs": list(rungs(spec)),
-        "searched": list(spec.searched),
-        "trials": spec.trials,
-        "spec": spec.model_dump(mode="json"),
-        "spec_hash": "",
-        "command": "benchmark",
-    }
-    return Record.create(folder / "sweeps", spec.name, spec.to_yaml(), about)
 
 
 def main() -> None:

@@ -87,7 +87,7 @@ def measure(trials: int, slots: int, seconds: float) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "light.yaml"
         file.write_text(_SPEC.format(trials=trials, slots=slots, cpus=cpus_here() / slots), encoding="utf-8")
-        record = _record(load_spec(file), Path(folder))
+        record = new_record(load_spec(file), Path(folder))
         _drive(load_spec(file), record, seconds)
         ended = record.trials()
         record.release()
@@ -101,7 +101,8 @@ def measure(trials: int, slots: int, seconds: float) -> dict[str, float]:
     }
 
 
-def _record(spec: SweepSpec, folder: Path) -> Record:
+def new_record(spec: SweepSpec, folder: Path) -> Record:
+    """The record of a new sweep, on the disk of a folder, driven by this process."""
     about = {
         "objective": "none",
         "rungs": list(rungs(spec)),

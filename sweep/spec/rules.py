@@ -166,6 +166,7 @@ def _workers(spec: SweepSpec, findings: Findings) -> None:
 def _batches(spec: SweepSpec) -> set[int]:
     """Sizes of a batch in the sweep: its choices, or the ends of its range and of each case within."""
     found = set(each_value(spec.grids, _BATCH, spec.train.optim.batch_size))
+    largest = max(found)
     for grid in spec.grids:
         drawn = grid.get(_BATCH)
         if isinstance(drawn, Range):
@@ -173,7 +174,7 @@ def _batches(spec: SweepSpec) -> set[int]:
             lows = [math.ceil(each.low) for each in bounds if isinstance(each, Bounds) and each.low is not None]
             steps = [-(-(low - drawn.low) // (drawn.step or 1)) for low in lows]
             found |= {int(drawn.low + step * (drawn.step or 1)) for step in steps if step > 0}
-    return {size for size in found if size <= max(each_value(spec.grids, _BATCH, spec.train.optim.batch_size))}
+    return {size for size in found if size <= largest}
 
 
 def _batch(spec: SweepSpec, findings: Findings) -> None:
